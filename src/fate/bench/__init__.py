@@ -1,0 +1,1 @@
+"""Benchmarks; every number in the docs comes from one of these commands."""

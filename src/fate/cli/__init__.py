@@ -1,0 +1,1 @@
+"""The `fate` command, one file per subcommand."""

@@ -1,0 +1,1 @@
+"""State-conditional costs: terms as functions, and estimates that learn."""

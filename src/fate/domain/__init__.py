@@ -1,0 +1,1 @@
+"""The nouns: frozen values, and the state with its transition rules."""

@@ -1,0 +1,259 @@
+"""Everything that crosses the border of the core: events in, commands out.
+
+All are frozen, tagged and JSON-ready: the journal stores them as they are.
+"""
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from fate.domain.graph import Chunk, Graph, InstanceId, Path
+from fate.domain.plan import Plan
+
+if TYPE_CHECKING:
+    from fate.domain.plan import Memo
+    from fate.domain.snapshot import Snapshot
+
+#: One attempt at one activity; numbers are never reused within a run.
+ActivityId: TypeAlias = int
+
+WorkflowStatus: TypeAlias = Literal["ok", "failed", "cancelled"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Base of events and commands; the class name is the tag."""
+
+
+# --- events: what happened -----------------------------------------------------------------
+
+
+class Submitted(Message):
+    """A workflow arrived."""
+
+    graph: Graph
+
+
+class Expanded(Message):
+    """An instance's prompts are rendered: its items, and their prompts as segments.
+
+    Item i's prompt is `head + tails[i]`; a stage that is not a map has one tail, mostly empty.
+    """
+
+    instance: InstanceId
+    head: Path = ()
+    tails: tuple[Path, ...] = ((),)
+
+
+class ExpandFailed(Message):
+    """An instance cannot be rendered; its workflow fails."""
+
+    instance: InstanceId
+    reason: str
+
+
+class ItemDone(Message):
+    """One item of a call or tool is finished and its output stored; engine-measured figures."""
+
+    activity: ActivityId
+    item: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+
+
+class Done(Message):
+    """An activity ended well; `seconds` is what it took at the engine."""
+
+    activity: ActivityId
+    seconds: float = 0.0
+
+
+class Failed(Message):
+    """An activity ended badly; items reported before stay done.
+
+    `retryable` is False where another attempt must end the same way.
+    """
+
+    activity: ActivityId
+    reason: str
+    retryable: bool = True
+
+
+class Cancelled(Message):
+    """An activity was cancelled on the core's request."""
+
+    activity: ActivityId
+
+
+class DeviceLost(Message):
+    """A device is gone with all it held; its running activities are lost."""
+
+    device: str
+    reason: str
+
+
+class DeviceReady(Message):
+    """A lost device is back, empty."""
+
+    device: str
+
+
+class Planned(Message):
+    """The answer to `RequestPlan`."""
+
+    version: int
+    plan: Plan
+
+
+class PlanFailed(Message):
+    """The policy raised; the core falls back to the greedy plan."""
+
+    version: int
+    reason: str
+
+
+class Woke(Message):
+    """The time of a `WakeAt` has come."""
+
+    at_s: float
+
+
+class CancelAll(Message):
+    """Stop: cancel what runs, start nothing more, end every workflow."""
+
+    reason: str = "cancelled by the user"
+
+
+Event: TypeAlias = (
+    Submitted
+    | Expanded
+    | ExpandFailed
+    | ItemDone
+    | Done
+    | Failed
+    | Cancelled
+    | DeviceLost
+    | DeviceReady
+    | Planned
+    | PlanFailed
+    | Woke
+    | CancelAll
+)
+
+
+# --- commands: what to do ------------------------------------------------------------------
+
+
+class Expand(Message):
+    """Render an instance whose parents are done; answered by `Expanded` or `ExpandFailed`."""
+
+    instance: InstanceId
+
+
+class RequestPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Compute a plan; answered by `Planned` or `PlanFailed`. Never journalled: it is derived."""
+
+    version: int
+    snapshot: "Snapshot"
+    memo: "Memo | None"
+
+
+class Load(Message):
+    """Load a model's weights; memory is reserved from now on."""
+
+    activity: ActivityId
+    device: str
+    model: str
+
+
+class Unload(Message):
+    """Drop a model's weights and prefixes; memory is free when it is done."""
+
+    activity: ActivityId
+    device: str
+    model: str
+
+
+class Move(Message):
+    """Bring a KV state from another device into a sequence slot."""
+
+    activity: ActivityId
+    device: str
+    model: str
+    source: str
+    path: Path
+    sequence: int
+
+
+class Warm(Message):
+    """Prefill a prefix into a sequence slot without generating."""
+
+    activity: ActivityId
+    device: str
+    model: str
+    path: Path
+    sequence: int
+
+
+class Call(Message):
+    """Run the items of a chunk one after the other; an `ItemDone` each, then `Done`.
+
+    `sequence` is the cache slot to use, -1 where the engine has none.
+    """
+
+    activity: ActivityId
+    device: str
+    model: str
+    chunk: Chunk
+    sequence: int = -1
+
+
+class RunTool(Message):
+    """Run a tool over the items of a chunk, on the host."""
+
+    activity: ActivityId
+    chunk: Chunk
+
+
+class Cancel(Message):
+    """Stop an activity; answered by `Cancelled`, or by its outcome if that was quicker."""
+
+    activity: ActivityId
+
+
+class WakeAt(Message):
+    """Send `Woke` at this time."""
+
+    at_s: float
+
+
+class WorkflowEnded(Message):
+    """A workflow is over; nothing answers this."""
+
+    workflow: str
+    status: WorkflowStatus
+    reason: str = ""
+
+
+Command: TypeAlias = (
+    Expand
+    | RequestPlan
+    | Load
+    | Unload
+    | Move
+    | Warm
+    | Call
+    | RunTool
+    | Cancel
+    | WakeAt
+    | WorkflowEnded
+)
+
+#: The commands an engine or a tool runner executes; each ends in exactly one outcome event.
+Activity: TypeAlias = Load | Unload | Move | Warm | Call | RunTool
+#: `RequestPlan` is derived, hence absent from journals and decision logs.
+LoggedCommand: TypeAlias = (
+    Expand | Load | Unload | Move | Warm | Call | RunTool | Cancel | WakeAt | WorkflowEnded
+)

@@ -1,0 +1,133 @@
+"""Execution state: what is resident, cached, running. Plain data and the rules that change it.
+
+The rules (`choose_sequence`, `choose_evictions`) exist once, over plain numbers, so that the
+core, the simulator and the kernels' reference decide alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fate.domain.catalog import Device
+from fate.domain.graph import Path, shared_tokens
+from fate.domain.messages import ActivityId
+
+#: planned: a chain will load it; loading: bytes reserved; evicting: bytes still held.
+Residency: TypeAlias = Literal["planned", "loading", "resident", "evicting"]
+
+#: Below this share of the prompt a match is not worth keeping a slot for: take the oldest.
+MIN_MATCH = 0.1
+
+
+def choose_sequence(hits: Sequence[int], used_at: Sequence[int], prompt_tokens: float) -> int:
+    """Return the sequence slot a prompt should use.
+
+    The slot with the longest match, the first among equals; when that is under `MIN_MATCH` of
+    the prompt, the least recently used slot, the first among equals (0 means never used).
+    """
+    best = 0
+    for slot in range(1, len(hits)):
+        if hits[slot] > hits[best]:
+            best = slot
+    if hits[best] >= MIN_MATCH * prompt_tokens and hits[best] > 0:
+        return best
+    oldest = 0
+    for slot in range(1, len(used_at)):
+        if used_at[slot] < used_at[oldest]:
+            oldest = slot
+    return oldest
+
+
+def usable_hit(hit: float, prompt_tokens: float) -> float:
+    """Return the cached tokens an engine can use: at least the last token is computed."""
+    return min(hit, prompt_tokens - 1.0) if prompt_tokens > 0 else 0.0
+
+
+def choose_evictions(
+    candidates: Sequence[tuple[int, int]], free_bytes: int, need_bytes: int
+) -> list[int] | None:
+    """Return positions in `candidates` to evict, least recently used first; None if too few.
+
+    Args:
+        candidates: (used_at, bytes) of each model that may go.
+        free_bytes: bytes free before any eviction, may be negative.
+        need_bytes: bytes to make room for.
+    """
+    gone: list[int] = []
+    for position in sorted(range(len(candidates)), key=lambda i: (candidates[i][0], i)):
+        if free_bytes >= need_bytes:
+            break
+        free_bytes += candidates[position][1]
+        gone.append(position)
+    return gone if free_bytes >= need_bytes else None
+
+
+@dataclass(slots=True)
+class SequenceSlot:
+    """What one cache slot holds, and when it was used last (0: never)."""
+
+    path: Path = ()
+    used_at: int = 0
+
+
+@dataclass(slots=True)
+class ResidentModel:
+    """A model on a device, with the bytes it reserves and the prefixes it holds."""
+
+    model: str
+    reserved_bytes: int
+    status: Residency
+    used_at: int
+    sequences: list[SequenceSlot]
+    users: int = 0
+
+
+@dataclass(slots=True)
+class DeviceState:
+    """A device's state. `models` is insertion-ordered by model index of first load."""
+
+    device: Device
+    healthy: bool = True
+    models: dict[str, ResidentModel] = field(default_factory=dict[str, ResidentModel])
+    running: dict[ActivityId, float] = field(default_factory=dict[ActivityId, float])
+
+    def reserved_bytes(self) -> int:
+        """Bytes held now: everything but models that are only planned."""
+        return sum(m.reserved_bytes for m in self.models.values() if m.status != "planned")
+
+    def match(self, model: str, path: Path) -> tuple[int, int]:
+        """Return (sequence slot to use, cached tokens it gives) for a prompt; (-1, 0) if none."""
+        entry = self.models.get(model)
+        if entry is None or not entry.sequences:
+            return -1, 0
+        hits = [shared_tokens(path, slot.path) for slot in entry.sequences]
+        tokens = sum(segment.tokens for segment in path)
+        slot = choose_sequence(hits, [s.used_at for s in entry.sequences], tokens)
+        return slot, int(usable_hit(hits[slot], tokens))
+
+    def touch(self, model: str, slot: int, path: Path, clock: int) -> None:
+        """Record that `path` now fills a sequence slot (-1: none) and that the model was used."""
+        entry = self.models[model]
+        entry.used_at = clock
+        if slot >= 0:
+            entry.sequences[slot].path = path
+            entry.sequences[slot].used_at = clock
+
+    def evictions(self, need_bytes: int) -> list[str] | None:
+        """Return the models to unload so that `need_bytes` fit; None while that is impossible.
+
+        Loading models, models in use and models a chain is about to load are never evicted.
+        """
+        total = sum(m.reserved_bytes for m in self.models.values() if m.status != "evicting")
+        idle = [m for m in self.models.values() if m.status == "resident" and m.users == 0]
+        gone = choose_evictions(
+            [(m.used_at, m.reserved_bytes) for m in idle],
+            self.device.memory_bytes - total,
+            need_bytes,
+        )
+        return None if gone is None else [idle[i].model for i in gone]
+
+    def lose_everything(self) -> None:
+        """The device process is gone: nothing is resident, nothing runs."""
+        self.models.clear()
+        self.running.clear()

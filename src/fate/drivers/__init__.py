@@ -1,0 +1,1 @@
+"""Drive the core: in virtual time, on the wall clock, from a journal."""

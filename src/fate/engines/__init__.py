@@ -1,0 +1,1 @@
+"""Engines do the work: they load weights and answer calls."""

@@ -1,0 +1,156 @@
+"""The engine contract: what the runtime asks of a device, and what it gets back.
+
+An engine is one device: the runtime opens it, drives it with the methods below from one asyncio
+loop, and closes it. Texts appear here and in the expander only; the core never sees them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from fate.domain.catalog import PrefixKind
+from fate.domain.errors import FateError
+
+Role: TypeAlias = Literal["system", "user"]
+
+
+class EngineError(FateError):
+    """An engine failed an activity. `retryable` is False where a retry must fail the same way."""
+
+    code = "engine"
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class DeviceLostError(EngineError):
+    """The device process or server is gone, and with it everything it held."""
+
+    code = "device-lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPart:
+    """A piece of a prompt. Parts with equal `key` have equal `text`; cuts fall between parts."""
+
+    key: str
+    text: str
+    role: Role = "user"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One model call. `sequence` is the cache slot to use, -1 where the engine picks.
+
+    `schema` is a JSON Schema the answer must satisfy, `exact_tokens` asks for exactly
+    `max_tokens` tokens (benchmarks need equal work).
+    """
+
+    model: str
+    parts: tuple[PromptPart, ...]
+    max_tokens: int
+    sequence: int = -1
+    temperature: float = 0.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
+    exact_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResult:
+    """A finished call as the engine measured it.
+
+    `cached_tokens` of the `prompt_tokens` came from the KV cache. `part_tokens` counts each
+    part's tokens where the engine knows (empty otherwise). `finish` is why generation ended.
+    """
+
+    text: str
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    prefill_s: float
+    decode_s: float
+    part_tokens: tuple[int, ...] = ()
+    finish: Literal["stop", "length"] = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """A finished load: seconds, and the device process's resident set before and after [B]."""
+
+    seconds: float
+    rss_before_bytes: int = 0
+    rss_after_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do; the core plans within it."""
+
+    prefix: PrefixKind
+    can_load: bool
+    can_cancel_load: bool = False
+    can_warm: bool = False
+    can_move: bool = False
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """Identity of an engine, for summaries: name, version, digests of the models by id."""
+
+    name: str
+    version: str
+    models: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Engine(Protocol):
+    """One device that really does the work.
+
+    Cancelling the asyncio task of `call` or `warm` frees the compute slot before it returns.
+    Methods raise `EngineError`, or `DeviceLostError` when the device is gone; after that
+    `restart` brings it back empty. Checked by tests/contract/test_engines.py.
+    """
+
+    @property
+    def info(self) -> EngineInfo:
+        """Identity; final once `open` has returned."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do; final once `open` has returned."""
+        ...
+
+    async def open(self) -> None:
+        """Start or connect; after this, calls are possible. Loads nothing."""
+        ...
+
+    async def load(self, model: str) -> LoadResult:
+        """Load a model's weights; refuses when the declared memory would be exceeded."""
+        ...
+
+    async def unload(self, model: str) -> float:
+        """Drop a model and its prefixes; return seconds."""
+        ...
+
+    async def warm(self, model: str, parts: tuple[PromptPart, ...], sequence: int) -> CallResult:
+        """Prefill a prefix into a sequence slot, generating nothing."""
+        ...
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """Run one call to its end."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Whether the device answers, quickly."""
+        ...
+
+    async def restart(self) -> None:
+        """Bring a lost device back, with nothing loaded."""
+        ...
+
+    async def close(self) -> None:
+        """End everything this engine started; idempotent, leaves no process behind."""
+        ...

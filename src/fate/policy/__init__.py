@@ -1,0 +1,1 @@
+"""Policies: pure functions from a snapshot to a plan."""

@@ -1,0 +1,30 @@
+"""The policy contract."""
+
+from typing import Protocol
+
+from fate.domain.plan import Memo, Plan
+from fate.domain.snapshot import Snapshot
+
+
+class Policy(Protocol):
+    """Orders the ready frontier over all devices.
+
+    Pure: same snapshot and memo, same plan. Each frontier chunk at most once, only on devices
+    where it is eligible; lists may name busy devices (waiting is allowed), but while nothing runs
+    some idle device gets work. Randomness comes from a generator seeded with `snapshot.seed`.
+    Checked by tests/contract/test_policies.py.
+    """
+
+    @property
+    def name(self) -> str:
+        """Registered name, kebab-case; written into every decision record."""
+        ...
+
+    @property
+    def eager(self) -> bool:
+        """Whether to plan when work arrives although no device is idle (early binding)."""
+        ...
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Return ordered lists per device, prefetches, and the memo for the next call."""
+        ...

@@ -1,0 +1,1 @@
+"""Rivals, one table row each; a file of its own for an algorithm of its own."""

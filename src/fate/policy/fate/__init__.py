@@ -1,0 +1,1 @@
+"""The paper's policy: candidates, horizon, shards, local search, CP-SAT."""

@@ -1,0 +1,1 @@
+"""The hot loops: a readable reference, the same compiled, and the choice between them."""

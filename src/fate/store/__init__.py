@@ -1,0 +1,1 @@
+"""Remembers: the journal of decisions and the outputs."""

@@ -1,0 +1,1 @@
+"""Shows: metrics, progress, timeline, explanations; one definition of every figure."""

@@ -1,0 +1,1 @@
+"""What users write: files, templates, the Python builder, tools; and their expansion."""
