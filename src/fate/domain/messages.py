@@ -257,3 +257,14 @@ Activity: TypeAlias = Load | Unload | Move | Warm | Call | RunTool
 LoggedCommand: TypeAlias = (
     Expand | Load | Unload | Move | Warm | Call | RunTool | Cancel | WakeAt | WorkflowEnded
 )
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of the core: the batch it was handed, and what it answered.
+
+    The journal is a sequence of records; a list of them is a run's decision log.
+    """
+
+    at_s: float
+    events: tuple[Event, ...] = ()
+    commands: tuple[LoggedCommand, ...] = ()

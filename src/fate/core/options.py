@@ -1,0 +1,39 @@
+"""What can be tuned in the core, policy-independent."""
+
+import msgspec
+
+from fate.domain.errors import FateError
+
+
+class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the decision core; recorded in the journal, since decisions depend on them.
+
+    Attributes:
+        chunk_s: maps are dispatched in chunks of about this much work [s]; 0 sends every item
+            on its own.
+        plan_grace_s: how long an idle device waits for a plan in flight [s].
+        max_wait_s: bound on waiting by wait class [s]; an older chunk starts next.
+        max_attempts: attempts per item before its workflow fails.
+        frontier_per_device, frontier_max: the frontier holds at least the first times the
+            number of devices, at most the second.
+        lookahead_depth: generations of waiting stages a policy sees.
+        lookahead_max: bound on waiting stages in a snapshot.
+        margin: a plan is kept unless the next one gains more than this share.
+    """
+
+    chunk_s: float = 5.0
+    plan_grace_s: float = 0.25
+    max_wait_s: dict[str, float] = {"default": 600.0, "interactive": 30.0}
+    max_attempts: int = 3
+    frontier_per_device: int = 4
+    frontier_max: int = 128
+    lookahead_depth: int = 3
+    lookahead_max: int = 256
+    margin: float = 0.03
+
+    def __post_init__(self) -> None:
+        """Refuse values that would stop the scheduler."""
+        if self.max_attempts < 1 or self.frontier_max < 1 or self.frontier_per_device < 1:
+            raise FateError("options: max_attempts and the frontier bounds must be at least 1")
+        if self.chunk_s < 0 or self.plan_grace_s < 0 or min(self.max_wait_s.values()) < 0:
+            raise FateError("options: times must not be negative")
