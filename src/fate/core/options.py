@@ -14,8 +14,9 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         plan_grace_s: how long an idle device waits for a plan in flight [s].
         max_wait_s: bound on waiting by wait class [s]; an older chunk starts next.
         max_attempts: attempts per item before its workflow fails.
-        frontier_per_device, frontier_max: the frontier holds at least the first times the
-            number of devices, at most the second.
+        frontier_per_device, frontier_min, frontier_max: the frontier is bounded by the first
+            times the number of devices, but no lower than the second and no higher than the
+            third.
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
         margin: a plan is kept unless the next one gains more than this share.
@@ -26,6 +27,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_wait_s: dict[str, float] = {"default": 600.0, "interactive": 30.0}
     max_attempts: int = 3
     frontier_per_device: int = 4
+    frontier_min: int = 32
     frontier_max: int = 128
     lookahead_depth: int = 3
     lookahead_max: int = 256

@@ -20,20 +20,20 @@ ActivityId: TypeAlias = int
 WorkflowStatus: TypeAlias = Literal["ok", "failed", "cancelled"]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Base of events and commands; the class name is the tag."""
 
 
 # --- events: what happened -----------------------------------------------------------------
 
 
-class Submitted(Message):
+class Submitted(Message, frozen=True, kw_only=True):
     """A workflow arrived."""
 
     graph: Graph
 
 
-class Expanded(Message):
+class Expanded(Message, frozen=True, kw_only=True):
     """An instance's prompts are rendered: its items, and their prompts as segments.
 
     Item i's prompt is `head + tails[i]`; a stage that is not a map has one tail, mostly empty.
@@ -44,14 +44,14 @@ class Expanded(Message):
     tails: tuple[Path, ...] = ((),)
 
 
-class ExpandFailed(Message):
+class ExpandFailed(Message, frozen=True, kw_only=True):
     """An instance cannot be rendered; its workflow fails."""
 
     instance: InstanceId
     reason: str
 
 
-class ItemDone(Message):
+class ItemDone(Message, frozen=True, kw_only=True):
     """One item of a call or tool is finished and its output stored; engine-measured figures."""
 
     activity: ActivityId
@@ -63,14 +63,14 @@ class ItemDone(Message):
     decode_s: float = 0.0
 
 
-class Done(Message):
+class Done(Message, frozen=True, kw_only=True):
     """An activity ended well; `seconds` is what it took at the engine."""
 
     activity: ActivityId
     seconds: float = 0.0
 
 
-class Failed(Message):
+class Failed(Message, frozen=True, kw_only=True):
     """An activity ended badly; items reported before stay done.
 
     `retryable` is False where another attempt must end the same way.
@@ -81,46 +81,52 @@ class Failed(Message):
     retryable: bool = True
 
 
-class Cancelled(Message):
+class Cancelled(Message, frozen=True, kw_only=True):
     """An activity was cancelled on the core's request."""
 
     activity: ActivityId
 
 
-class DeviceLost(Message):
+class DeviceLost(Message, frozen=True, kw_only=True):
     """A device is gone with all it held; its running activities are lost."""
 
     device: str
     reason: str
 
 
-class DeviceReady(Message):
+class DeviceReady(Message, frozen=True, kw_only=True):
     """A lost device is back, empty."""
 
     device: str
 
 
-class Planned(Message):
+class Planned(Message, frozen=True, kw_only=True):
     """The answer to `RequestPlan`."""
 
     version: int
     plan: Plan
 
 
-class PlanFailed(Message):
+class PlanFailed(Message, frozen=True, kw_only=True):
     """The policy raised; the core falls back to the greedy plan."""
 
     version: int
     reason: str
 
 
-class Woke(Message):
+class PlanLate(Message, frozen=True, kw_only=True):
+    """The plan asked for is not there within its grace; idle devices stop waiting for it."""
+
+    version: int
+
+
+class Woke(Message, frozen=True, kw_only=True):
     """The time of a `WakeAt` has come."""
 
     at_s: float
 
 
-class CancelAll(Message):
+class CancelAll(Message, frozen=True, kw_only=True):
     """Stop: cancel what runs, start nothing more, end every workflow."""
 
     reason: str = "cancelled by the user"
@@ -138,6 +144,7 @@ Event: TypeAlias = (
     | DeviceReady
     | Planned
     | PlanFailed
+    | PlanLate
     | Woke
     | CancelAll
 )
@@ -146,21 +153,25 @@ Event: TypeAlias = (
 # --- commands: what to do ------------------------------------------------------------------
 
 
-class Expand(Message):
+class Expand(Message, frozen=True, kw_only=True):
     """Render an instance whose parents are done; answered by `Expanded` or `ExpandFailed`."""
 
     instance: InstanceId
 
 
 class RequestPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Compute a plan; answered by `Planned` or `PlanFailed`. Never journalled: it is derived."""
+    """Compute a plan; answered by `Planned` or `PlanFailed`. Never journalled: it is derived.
+
+    The driver sends `PlanLate` when `grace_s` have passed without an answer.
+    """
 
     version: int
+    grace_s: float
     snapshot: "Snapshot"
     memo: "Memo | None"
 
 
-class Load(Message):
+class Load(Message, frozen=True, kw_only=True):
     """Load a model's weights; memory is reserved from now on."""
 
     activity: ActivityId
@@ -168,7 +179,7 @@ class Load(Message):
     model: str
 
 
-class Unload(Message):
+class Unload(Message, frozen=True, kw_only=True):
     """Drop a model's weights and prefixes; memory is free when it is done."""
 
     activity: ActivityId
@@ -176,7 +187,7 @@ class Unload(Message):
     model: str
 
 
-class Move(Message):
+class Move(Message, frozen=True, kw_only=True):
     """Bring a KV state from another device into a sequence slot."""
 
     activity: ActivityId
@@ -187,7 +198,7 @@ class Move(Message):
     sequence: int
 
 
-class Warm(Message):
+class Warm(Message, frozen=True, kw_only=True):
     """Prefill a prefix into a sequence slot without generating."""
 
     activity: ActivityId
@@ -197,7 +208,7 @@ class Warm(Message):
     sequence: int
 
 
-class Call(Message):
+class Call(Message, frozen=True, kw_only=True):
     """Run the items of a chunk one after the other; an `ItemDone` each, then `Done`.
 
     `sequence` is the cache slot to use, -1 where the engine has none.
@@ -210,26 +221,26 @@ class Call(Message):
     sequence: int = -1
 
 
-class RunTool(Message):
+class RunTool(Message, frozen=True, kw_only=True):
     """Run a tool over the items of a chunk, on the host."""
 
     activity: ActivityId
     chunk: Chunk
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True, kw_only=True):
     """Stop an activity; answered by `Cancelled`, or by its outcome if that was quicker."""
 
     activity: ActivityId
 
 
-class WakeAt(Message):
+class WakeAt(Message, frozen=True, kw_only=True):
     """Send `Woke` at this time."""
 
     at_s: float
 
 
-class WorkflowEnded(Message):
+class WorkflowEnded(Message, frozen=True, kw_only=True):
     """A workflow is over; nothing answers this."""
 
     workflow: str
