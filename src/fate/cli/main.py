@@ -1,0 +1,92 @@
+"""`fate`: the table of commands, and what happens when one fails.
+
+Only the command that is called is imported; the others are stubs with a name and a line of help.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from fate import __version__
+from fate.domain.errors import FateError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: where its function or sub-application is, and its line in `fate --help`."""
+
+    target: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "run": Entry("fate.cli.run:run", "Run a workflow on real models."),
+    "simulate": Entry("fate.cli.simulate:simulate", "Run workflows in virtual time."),
+    "explain": Entry("fate.cli.explain:explain", "Show why a stage of a run went where it went."),
+    "replay": Entry("fate.cli.replay:replay", "Check a run's journal, or decide it anew."),
+    "validate": Entry("fate.cli.validate:validate", "Report every problem of workflow files."),
+    "schema": Entry("fate.cli.schema:schema", "Print the JSON Schema of a file format."),
+    "models": Entry("fate.cli.models:app", "Pull, list and remove model weights."),
+    "list": Entry("fate.cli.list_:app", "List policies and engines."),
+    "bench": Entry("fate.cli.bench:app", "Measure policies and the scheduler."),
+}
+
+
+def application(command: str | None) -> typer.Typer:
+    """Return the command line with `command` imported and every other command as a stub."""
+    app = typer.Typer(
+        name="fate",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, entry in COMMANDS.items():
+        target = _load(entry.target) if name == command else _stub
+        if isinstance(target, typer.Typer):
+            app.add_typer(target, name=name, help=entry.help)
+        else:
+            app.command(name, help=None if name == command else entry.help)(target)
+    return app
+
+
+def main() -> None:
+    """Run the command line; a `FateError` becomes one line and exit code 2."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    try:
+        application(command)(prog_name="fate")
+    except FateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fate {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Schedule and run workflows of language model calls over several devices."""
+
+
+def _stub() -> None:
+    raise AssertionError("stubs stand in for commands that are not called")
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

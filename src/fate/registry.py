@@ -1,0 +1,125 @@
+"""The plug-in tables: which names exist, and what they stand for.
+
+A line in `BUILTIN` registers a plug-in of this project; other distributions use the entry point
+groups `fate.policy` and `fate.engine`. Values are import strings, so that listing names imports
+nothing.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from fate.domain.errors import FateError
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "policy": {
+        "fate": "fate.policy.fate.policy:FatePolicy",
+        "heft": "fate.policy.baselines.classical:Heft",
+        "idle-affinity": "fate.policy.baselines.simple:IdleAffinity",
+        "late-eft": "fate.policy.baselines.classical:LateEft",
+        "least-loaded": "fate.policy.baselines.simple:LeastLoaded",
+        "round-robin": "fate.policy.baselines.simple:RoundRobin",
+        "round-robin-idle": "fate.policy.baselines.simple:RoundRobinIdle",
+    },
+    "engine": {
+        "fake": "fate.engines.fake:FakeEngine",
+        "llamacpp": "fate.engines.llamacpp:LlamaCppEngine",
+        "openai": "fate.engines.openai:OpenAIEngine",
+    },
+}
+
+
+class UnknownPluginError(FateError):
+    """A name is in no table."""
+
+    code = "unknown-plugin"
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
+        super().__init__(f"unknown {kind} {name!r}; {hint} See `fate list`.")
+
+
+class PluginOptionError(FateError):
+    """A plug-in is given an option it does not take, or a value it refuses."""
+
+    code = "plugin-option"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One registered name: the import string it stands for and the distribution it is from."""
+
+    kind: str
+    name: str
+    target: str
+    source: str
+
+
+def plugins(kind: str) -> dict[str, Plugin]:
+    """Return the plug-ins of a kind by name, sorted; a name taken twice is an error."""
+    if kind not in BUILTIN:
+        raise UnknownPluginError("plug-in kind", kind, sorted(BUILTIN))
+    found = {
+        name: Plugin(kind=kind, name=name, target=target, source="built-in")
+        for name, target in BUILTIN[kind].items()
+    }
+    for point in entry_points(group=f"fate.{kind}"):
+        if point.name in found:
+            raise FateError(
+                f"{kind} {point.name!r} is registered twice: by {found[point.name].source} and "
+                f"by {_distribution(point)}. Uninstall one of them."
+            )
+        found[point.name] = Plugin(
+            kind=kind, name=point.name, target=point.value, source=_distribution(point)
+        )
+    return dict(sorted(found.items()))
+
+
+def names(kind: str) -> list[str]:
+    """Return the registered names of a kind, sorted."""
+    return list(plugins(kind))
+
+
+def resolve(kind: str, name: str) -> Callable[..., Any]:
+    """Import the class or factory behind a name."""
+    known = plugins(kind)
+    if name not in known:
+        raise UnknownPluginError(kind, name, list(known))
+    module, _, attribute = known[name].target.partition(":")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise FateError(
+            f"{kind} {name!r} ({known[name].target}, from {known[name].source}) "
+            f"cannot be imported: {error}"
+        ) from error
+    return cast("Callable[..., Any]", target)
+
+
+def build(kind: str, name: str, **options: object) -> Any:  # noqa: ANN401 - depends on the kind
+    """Make the plug-in behind a name with keyword options."""
+    factory = resolve(kind, name)
+    accepted = inspect.signature(factory).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values()):
+        for option in options:
+            if option not in accepted:
+                raise _unknown_option(kind, name, option, list(accepted))
+    return factory(**options)
+
+
+def _unknown_option(kind: str, name: str, option: str, accepted: list[str]) -> PluginOptionError:
+    if not accepted:
+        return PluginOptionError(f"{kind} {name!r} takes no options, but {option!r} is given")
+    close = difflib.get_close_matches(option, accepted, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(accepted)}"
+    return PluginOptionError(f"{kind} {name!r} has no option {option!r}; {hint}")
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"
