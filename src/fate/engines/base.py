@@ -4,10 +4,11 @@ An engine is one device: the runtime opens it, drives it with the methods below 
 loop, and closes it. Texts appear here and in the expander only; the core never sees them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from fate.domain.catalog import PrefixKind
+from fate.domain.catalog import Device, Model, PrefixKind
 from fate.domain.errors import FateError
 
 Role: TypeAlias = Literal["system", "user"]
@@ -43,7 +44,8 @@ class CallRequest:
     """One model call. `sequence` is the cache slot to use, -1 where the engine picks.
 
     `schema` is a JSON Schema the answer must satisfy, `exact_tokens` asks for exactly
-    `max_tokens` tokens (benchmarks need equal work).
+    `max_tokens` tokens (benchmarks need equal work). `chat` False sends the parts as raw text,
+    without the model's chat template.
     """
 
     model: str
@@ -55,6 +57,7 @@ class CallRequest:
     stop: tuple[str, ...] = ()
     schema: dict[str, Any] | None = None
     exact_tokens: bool = False
+    chat: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,4 +156,22 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End everything this engine started; idempotent, leaves no process behind."""
+        ...
+
+
+class EngineFactory(Protocol):
+    """How the registry's `engine` entries are called: one engine for one device.
+
+    `models` are those the device may load, `sources` says where each one is: a weights file for
+    engines that load, the remote name for engines that do not. `options` are the engine's own.
+    """
+
+    def __call__(
+        self,
+        device: Device,
+        models: tuple[Model, ...],
+        sources: Mapping[str, str],
+        **options: Any,  # noqa: ANN401 - each engine has its own
+    ) -> Engine:
+        """Build the engine; starts nothing."""
         ...
