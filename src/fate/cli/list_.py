@@ -41,9 +41,7 @@ def _show(kind: str, *, as_json: bool) -> None:
         for plugin in registry.plugins(kind).values()
     ]
     if as_json:
-        print(
-            json.dumps([{"name": x.name, "summary": x.summary, "source": x.source} for x in lines])
-        )
+        print(json.dumps([asdict(line) for line in lines], indent=2))
         return
     width = max(len(line.name) for line in lines)
     for line in lines:
