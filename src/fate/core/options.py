@@ -24,7 +24,9 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     chunk_s: float = 5.0
     plan_grace_s: float = 0.25
-    max_wait_s: dict[str, float] = {"default": 600.0, "interactive": 30.0}
+    max_wait_s: dict[str, float] = msgspec.field(
+        default_factory=lambda: {"default": 600.0, "interactive": 30.0}
+    )
     max_attempts: int = 3
     frontier_per_device: int = 4
     frontier_min: int = 32

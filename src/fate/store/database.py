@@ -1,0 +1,86 @@
+"""One SQLite file per run: how it is created, opened and checked."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from fate.domain.errors import FateError
+
+#: Version of the tables below; a file of another version is refused, never guessed at.
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE record (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE output (
+    instance TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    meta BLOB NOT NULL,
+    PRIMARY KEY (instance, item)
+) WITHOUT ROWID;
+"""
+
+
+class StoreError(FateError):
+    """A run cannot be found, read or written."""
+
+    code = "store"
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Create a run file that only its owner can read, and open it.
+
+    Raises:
+        StoreError: the file exists already, or cannot be created.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # SQLite gives its -wal and -shm files the mode of the database: set it before they exist.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise StoreError(f"{path}: a run is stored there already; choose another file") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot create the run file: {error.strerror}") from None
+    connection = _connect(path)
+    connection.executescript(_TABLES)
+    connection.execute(f"PRAGMA user_version = {SCHEMA}")
+    return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open an existing run file.
+
+    Raises:
+        StoreError: there is no such file, or it is not a run of this format.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such run file")
+    connection = _connect(path)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise StoreError(f"{path}: not a run file (not an SQLite database)") from None
+    if version != SCHEMA:
+        connection.close()
+        raise StoreError(
+            f"{path}: run format {version}, this version of fate reads {SCHEMA}; "
+            f"use the version of fate that wrote it"
+        )
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Tools read outputs from worker threads while the loop writes: SQLite is built serialised,
+    # so one connection (and one transaction) may be shared.
+    connection = sqlite3.connect(path, check_same_thread=False, timeout=10.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # With WAL, NORMAL survives a crash of this process; a power cut may lose the last
+        # commits but never corrupts. A sync for every commit would cost milliseconds each.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise StoreError(f"{path}: not a run file (not an SQLite database)") from None
+    return connection

@@ -1,0 +1,148 @@
+"""The journal: a run's header and its decision log, record by record."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from fate.core.options import SchedulerOptions
+from fate.cost.profile import Profile
+from fate.domain.catalog import Cluster
+from fate.domain.messages import Record, WorkflowStatus
+from fate.store import database
+from fate.store.database import StoreError
+from fate.store.outputs import Outputs
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run's records depend on, and what they are worth: enough to replay and to report.
+
+    Attributes:
+        run: the run's id.
+        created_at: ISO 8601 time at which the run began.
+        simulated: no model ran; times are virtual.
+        policy, policy_options: the policy and how it was built.
+        seed: seeds every random draw of the run.
+        profile: costs known before the run measured anything.
+        predicted_makespan_s: prediction made with the first plan [s].
+        engines: name, version and model digests of every device's engine.
+        workflow: file or name of what ran.
+        version: version of fate that wrote the journal.
+    """
+
+    format: int = 1
+    run: str
+    created_at: str
+    simulated: bool
+    policy: str
+    policy_options: dict[str, Any] = {}
+    seed: int = 0
+    cluster: Cluster
+    options: SchedulerOptions
+    profile: Profile
+    predicted_makespan_s: float | None = None
+    engines: tuple[dict[str, Any], ...] = ()
+    workflow: str = ""
+    version: str = ""
+
+
+class Journal:
+    """A run's records in one SQLite file, which also holds its outputs.
+
+    `append` and `outputs.put` join one transaction that `commit` ends: after a crash either both
+    an event and the output it names are there, or neither is. Closing commits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = database.connect(path)
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Record)
+        self.outputs = Outputs(path, self._connection)
+
+    @classmethod
+    def create(cls, path: Path, header: Header) -> "Journal":
+        """Create the run file and write its header."""
+        connection = database.create(path)
+        connection.execute("INSERT INTO meta VALUES ('header', ?)", (msgspec.json.encode(header),))
+        connection.commit()
+        connection.close()
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Journal":
+        """Open an existing run file, to read it or to continue it."""
+        return cls(path)
+
+    @property
+    def header(self) -> Header:
+        """The run's header."""
+        body = self._meta("header")
+        if body is None:
+            raise StoreError(f"{self.path}: the run has no header; it was never started")
+        try:
+            return msgspec.json.decode(body, type=Header)
+        except msgspec.MsgspecError as error:
+            raise StoreError(f"{self.path}: the header cannot be read: {error}") from None
+
+    @property
+    def end(self) -> WorkflowStatus | None:
+        """How the run ended; None while it runs, or when it was killed."""
+        body = self._meta("end")
+        return None if body is None else msgspec.json.decode(body, type=WorkflowStatus)
+
+    def append(self, record: Record) -> None:
+        """Add a record to the open transaction."""
+        self._connection.execute(
+            "INSERT INTO record (body) VALUES (?)", (self._encoder.encode(record),)
+        )
+
+    def commit(self) -> None:
+        """Make everything appended and put since the last commit durable."""
+        self._connection.commit()
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records in the order they were appended."""
+        rows = self._connection.execute("SELECT number, body FROM record ORDER BY number")
+        for number, body in rows:
+            try:
+                yield self._decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise StoreError(f"{self.path}: record {number} cannot be read: {error}") from None
+
+    def set_prediction(self, makespan_s: float) -> None:
+        """Write the makespan predicted with the first plan into the header [s]."""
+        header = msgspec.structs.replace(self.header, predicted_makespan_s=makespan_s)
+        self._set_meta("header", msgspec.json.encode(header))
+
+    def set_end(self, status: WorkflowStatus) -> None:
+        """Write how the run ended, and commit."""
+        self._set_meta("end", msgspec.json.encode(status))
+        self.commit()
+
+    def close(self) -> None:
+        """Commit and close; idempotent."""
+        self.outputs.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _meta(self, key: str) -> bytes | None:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def _set_meta(self, key: str, value: bytes) -> None:
+        self._connection.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
