@@ -1,0 +1,217 @@
+"""Placing calls on devices under a changing state: the specification, in plain Python.
+
+A device's list is replayed in order. Each call takes the slot that is free first (k-server list
+scheduling; exact for one slot) and runs through the chain the core would start:
+
+    [evict: unload ...] -> [load] -> gather parents' outputs -> prefill -> decode
+
+What it leaves behind (residency, the sequence it filled, times) is what the next call meets.
+Ties are broken by node index, then device index, then slot index: lowest first.
+
+`compiled` repeats this file expression by expression; both must agree to the last bit.
+"""
+
+from math import inf
+from typing import NamedTuple, TypeAlias
+
+from fate.cost.terms import decode_seconds, prefill_seconds
+from fate.domain.state import choose_evictions, choose_sequence, usable_hit
+from fate.policy.kernel.problem import Plain
+
+#: Node indices by device, in the order in which they are to run.
+Orders: TypeAlias = list[list[int]]
+#: [F, D] seconds of regret, see `reference_horizon`.
+Future: TypeAlias = list[list[float]]
+
+
+class Bench:
+    """The state of one device while a list is replayed on it."""
+
+    __slots__ = (
+        "clock",
+        "content",
+        "content_used_at",
+        "free_at_s",
+        "loaded_at_s",
+        "loader_at_s",
+        "resident",
+        "used_at",
+        "used_until_s",
+    )
+
+    def __init__(self, p: Plain, device: int) -> None:
+        models = len(p.load_s[device])
+        self.clock = p.clock
+        self.free_at_s = list(p.free_at_s[device])
+        self.resident = list(p.resident[device])
+        self.used_at = list(p.used_at[device])
+        self.content = [list(row) for row in p.content[device]]
+        self.content_used_at = [list(row) for row in p.content_used_at[device]]
+        self.loaded_at_s = [-inf] * models
+        self.used_until_s = [-inf] * models
+        self.loader_at_s = -inf
+
+
+class Placement(NamedTuple):
+    """What would happen to a call: where and when it ends, and what it changes.
+
+    `terms` are its seconds of (unload, load, transfer, prefill + decode).
+    """
+
+    finish_s: float
+    slot: int
+    sequence: int
+    cached: float
+    gone: list[int]
+    loaded_s: float
+    terms: tuple[float, float, float, float]
+
+
+def benches(p: Plain) -> list[Bench]:
+    """Return every device's state as it is now."""
+    return [Bench(p, device) for device in range(p.devices)]
+
+
+def work_seconds(p: Plain, node: int, device: int, cached: float) -> float:
+    """Return the seconds of prefill and decode of all items, the first behind `cached` tokens.
+
+    The other items share the head with the first and are taken to be equally long.
+    """
+    model = p.model[node]
+    fixed_s, token_s, depth_s = p.prefill[device][model]
+    out_fixed_s, out_token_s, out_depth_s = p.decode[device][model]
+    first, rest = p.first_tokens[node], p.rest_items[node]
+    tokens = p.output_tokens[node] / (1.0 + rest)
+    seconds = prefill_seconds(first - cached, cached, fixed_s, token_s, depth_s)
+    seconds = seconds + decode_seconds(tokens, first, out_fixed_s, out_token_s, out_depth_s)
+    if rest > 0.0:
+        mean, head = p.rest_tokens[node] / rest, p.head_tokens[node]
+        each = prefill_seconds(mean, head, fixed_s, token_s, depth_s)
+        each = each + decode_seconds(tokens, head + mean, out_fixed_s, out_token_s, out_depth_s)
+        seconds = seconds + rest * each
+    return seconds
+
+
+def evictions(p: Plain, bench: Bench, device: int, model: int) -> list[int] | None:
+    """Return the models to unload before `model` is loaded; None if it cannot fit."""
+    footprint, pinned = p.footprint_bytes[device], p.pinned[device]
+    free, movable = p.memory_bytes[device], list[int]()
+    for other, is_resident in enumerate(bench.resident):
+        if is_resident:
+            free -= footprint[other]
+            if not pinned[other]:
+                movable.append(other)
+    if footprint[model] <= free:
+        return []
+    chosen = choose_evictions(
+        [(bench.used_at[other], footprint[other]) for other in movable], free, footprint[model]
+    )
+    return None if chosen is None else [movable[i] for i in chosen]
+
+
+def find_sequence(p: Plain, bench: Bench, node: int) -> tuple[int, float]:
+    """Return (sequence slot, cached tokens) for a call whose model is resident; -1 is no slot."""
+    model, hit = p.model[node], p.hit[node]
+    hits = [hit[c] if c >= 0 else 0 for c in bench.content[model] if c != -2]
+    if not hits:
+        return -1, 0.0
+    tokens = p.first_tokens[node]
+    slot = choose_sequence(hits, bench.content_used_at[model][: len(hits)], tokens)
+    return slot, float(usable_hit(hits[slot], tokens))
+
+
+def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None:
+    """Return what running `node` next on `device` would take; None if it cannot run there."""
+    if not p.eligible[node][device]:
+        return None
+    model, free_at_s = p.model[node], bench.free_at_s
+    slot = free_at_s.index(min(free_at_s))
+    start_s = max(free_at_s[slot], p.now_s)
+    busy = sum(1 for at_s in free_at_s if start_s < at_s < inf)
+    gone, unload_s, load_s = list[int](), 0.0, 0.0
+    if bench.resident[model]:
+        loaded_s = max(start_s, bench.loaded_at_s[model])
+        sequence, cached = find_sequence(p, bench, node)
+    else:
+        found = evictions(p, bench, device, model)
+        if found is None:
+            return None
+        gone, begin_s = found, max(start_s, bench.loader_at_s)
+        for other in gone:
+            begin_s = max(begin_s, bench.used_until_s[other])
+            unload_s = unload_s + p.unload_s[device][other]
+        load_s = p.load_s[device][model]
+        loaded_s = begin_s + unload_s + load_s
+        sequence, cached = -1 if p.content[device][model][:1] in ([], [-2]) else 0, 0.0
+    transfer_s = p.transfer_s[node][device]
+    work_s = work_seconds(p, node, device, cached) * p.slowdown[device][busy]
+    finish_s = loaded_s + transfer_s + work_s
+    if not finish_s < inf:
+        return None
+    terms = (unload_s, load_s, transfer_s, work_s)
+    return Placement(finish_s, slot, sequence, cached, gone, loaded_s, terms)
+
+
+def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> None:
+    """Change a device's state to what it is once the call has run."""
+    model = p.model[node]
+    for other in placed.gone:
+        bench.resident[other] = 0
+    if not bench.resident[model]:
+        bench.resident[model] = 1
+        bench.content[model] = [min(c, -1) for c in bench.content[model]]
+        bench.content_used_at[model] = [0] * len(bench.content[model])
+        bench.loaded_at_s[model] = bench.loader_at_s = placed.loaded_s
+    bench.used_at[model] = bench.clock
+    if placed.sequence >= 0:
+        bench.content[model][placed.sequence] = p.contents_now + node
+        bench.content_used_at[model][placed.sequence] = bench.clock
+    bench.used_until_s[model] = max(bench.used_until_s[model], placed.finish_s)
+    bench.free_at_s[placed.slot] = placed.finish_s
+    bench.clock += 1
+
+
+def replay(p: Plain, orders: Orders) -> list[float]:
+    """Return [F] when each call ends; inf for calls in no list, or where they cannot run."""
+    finish_s = [inf] * p.frontier
+    for device, order in enumerate(orders):
+        bench = Bench(p, device)
+        for node in order:
+            placed = appraise(p, bench, device, node)
+            if placed is not None:
+                commit(p, bench, node, placed)
+                finish_s[node] = placed.finish_s
+    return finish_s
+
+
+def device_value(p: Plain, device: int, order: list[int], future: Future) -> tuple[float, float]:
+    """Return a device's (latest end of any path through it, sum of its other cost)."""
+    tau, eps = p.weights.tau, p.weights.eps
+    latest_s, total_s = p.now_s, 0.0
+    bench = Bench(p, device)
+    for node in order:
+        placed = appraise(p, bench, device, node)
+        if placed is None:
+            return inf, inf
+        commit(p, bench, node, placed)
+        latest_s = max(latest_s, placed.finish_s + tau * p.tail_s[node])
+        total_s = total_s + (eps * (placed.finish_s - p.now_s) + future[node][device])
+    return latest_s, total_s
+
+
+def plan_value(p: Plain, values: list[tuple[float, float]]) -> float:
+    """Return J of a plan from the values of its devices."""
+    latest_s, total_s = p.now_s, 0.0
+    for device_latest_s, device_total_s in values:
+        latest_s = max(latest_s, device_latest_s)
+        total_s = total_s + device_total_s
+    return (latest_s - p.now_s) + total_s
+
+
+def objective(p: Plain, orders: Orders, future: Future) -> float:
+    """Return J of a plan [s], lower is better; inf if a call cannot run where it is put.
+
+    J = max over calls of (finish + tau * tail) - now + eps * sum of (finish - now) + regret.
+    Calls in no list do not count: compare plans only over the same calls.
+    """
+    return plan_value(p, [device_value(p, d, order, future) for d, order in enumerate(orders)])

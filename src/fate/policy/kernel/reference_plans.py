@@ -1,0 +1,285 @@
+"""Greedy plans and the local search, in plain Python: the specification of `compiled`."""
+
+from math import inf
+from typing import Final, TypeAlias
+
+from fate.cost.terms import prefill_seconds
+from fate.policy.kernel.problem import Plain
+from fate.policy.kernel.reference import (
+    Bench,
+    Future,
+    Orders,
+    appraise,
+    benches,
+    commit,
+    device_value,
+    plan_value,
+    work_seconds,
+)
+
+#: How a greedy plan picks its next (call, device), see `greedy`.
+Rule: TypeAlias = int
+EFT: Final[Rule] = 0
+MIN_MIN: Final[Rule] = 1
+IDLE_AFFINITY: Final[Rule] = 2
+
+
+def no_future(p: Plain) -> Future:
+    """Return a horizon term of zero."""
+    return [[0.0] * p.devices for _ in range(p.frontier)]
+
+
+def rank_order(p: Plain) -> list[int]:
+    """Return the frontier by upward rank, longest first; calls no device may run are left out.
+
+    A call's rank is the longest path below it plus its own work, nothing cached, on the device
+    that is quickest at it.
+    """
+    rank: dict[int, float] = {}
+    for node in range(p.frontier):
+        own_s = inf
+        for device in range(p.devices):
+            if p.eligible[node][device]:
+                own_s = min(own_s, work_seconds(p, node, device, 0.0))
+        if own_s < inf:
+            rank[node] = p.tail_s[node] + own_s
+    return sorted(rank, key=lambda node: (-rank[node], node))
+
+
+def holds(p: Plain, home: list[int], node: int, device: int) -> bool:
+    """Whether a device runs a chunk of the node's instance, or is to run another one."""
+    instance = p.instance[node]
+    if p.eligible[node][device] and instance in p.running_instance[device]:
+        return True
+    return any(
+        home[other] == device and other != node and p.instance[other] == instance
+        for other in range(p.frontier)
+    )
+
+
+def may_hold(p: Plain, home: list[int], node: int, device: int) -> bool:
+    """Whether the shard limit lets `device` hold this chunk, `home` being where the others are.
+
+    A device that runs or holds another chunk of the instance always may; a further device may
+    while fewer than `limit` do.
+    """
+    if p.weights.limit >= p.devices or holds(p, home, node, device):
+        return True
+    return sum(holds(p, home, node, other) for other in range(p.devices)) < p.weights.limit
+
+
+def greedy(p: Plain, future: Future, rule: Rule) -> Orders:
+    """Return a plan built call by call, over all devices, busy ones too.
+
+    EFT: calls in rank order, each where it ends first. MIN_MIN: the pair that ends first of all.
+    IDLE_AFFINITY: the device that is free first takes the call with the least to load, gather
+    and prefill. Horizon regret counts as seconds in the first two.
+    """
+    if rule == EFT:
+        return _earliest_finish(p, future)
+    return _min_min(p, future) if rule == MIN_MIN else _idle_affinity(p)
+
+
+def _put(p: Plain, bench: Bench, device: int, node: int) -> None:
+    placed = appraise(p, bench, device, node)
+    if placed is not None:
+        commit(p, bench, node, placed)
+
+
+def _earliest_finish(p: Plain, future: Future) -> Orders:
+    state, orders = benches(p), [list[int]() for _ in range(p.devices)]
+    home = [-1] * p.frontier
+    for node in rank_order(p) if p.frontier > 1 else range(p.frontier):
+        best_s, best = inf, -1
+        for device in range(p.devices):
+            placed = appraise(p, state[device], device, node)
+            if placed is None or not may_hold(p, home, node, device):
+                continue
+            end_s = placed.finish_s + future[node][device]
+            if end_s < best_s:
+                best_s, best = end_s, device
+        if best >= 0:
+            _put(p, state[best], best, node)
+            orders[best].append(node)
+            home[node] = best
+    return orders
+
+
+def _min_min(p: Plain, future: Future) -> Orders:
+    state, orders = benches(p), [list[int]() for _ in range(p.devices)]
+    home = [-1] * p.frontier
+    left = list(range(p.frontier))
+    ends = [[_end(p, state[d], d, n, future) for d in range(p.devices)] for n in left]
+    while True:
+        best_s, best, where = inf, -1, -1
+        for node in left:
+            for device in range(p.devices):
+                if ends[node][device] < best_s and may_hold(p, home, node, device):
+                    best_s, best, where = ends[node][device], node, device
+        if best < 0:
+            return orders
+        _put(p, state[where], where, best)
+        orders[where].append(best)
+        home[best] = where
+        left.remove(best)
+        for node in left:
+            ends[node][where] = _end(p, state[where], where, node, future)
+
+
+def _end(p: Plain, bench: Bench, device: int, node: int, future: Future) -> float:
+    placed = appraise(p, bench, device, node)
+    return inf if placed is None else placed.finish_s + future[node][device]
+
+
+def _idle_affinity(p: Plain) -> Orders:
+    state, orders = benches(p), [list[int]() for _ in range(p.devices)]
+    home = [-1] * p.frontier
+    left, open_devices = list(range(p.frontier)), list(range(p.devices))
+    while left and open_devices:
+        device = min(open_devices, key=lambda d: (max(min(state[d].free_at_s), p.now_s), d))
+        best_s, best = inf, -1
+        for node in left:
+            placed = appraise(p, state[device], device, node)
+            if placed is None or not may_hold(p, home, node, device):
+                continue
+            unload_s, load_s, transfer_s, _ = placed.terms
+            prefill_s = prefill_seconds(
+                p.first_tokens[node] - placed.cached,
+                placed.cached,
+                *p.prefill[device][p.model[node]],
+            )
+            price_s = unload_s + load_s + transfer_s + prefill_s
+            if price_s < best_s:
+                best_s, best = price_s, node
+        if best < 0:
+            open_devices.remove(device)
+            continue
+        _put(p, state[device], device, best)
+        orders[device].append(best)
+        home[best] = device
+        left.remove(best)
+    return orders
+
+
+def must_first(p: Plain, orders: Orders) -> Orders:
+    """Return the same lists with chunks over their wait bound at the head, otherwise as before."""
+    return [sorted(order, key=lambda node: not p.must_start[node]) for order in orders]
+
+
+def local_search(
+    p: Plain, orders: Orders, future: Future, moves: list[list[int]]
+) -> tuple[Orders, float]:
+    """Return the plan after trying every move in turn, and its value.
+
+    A move is taken if J gets no worse; only the devices it touches are replayed. `orders` must
+    keep the shard limit and have the chunks that must start first; every plan on the way does.
+
+    Args:
+        p: the problem.
+        orders: the plan to start from.
+        future: [F, D] horizon regret.
+        moves: rows of four random integers >= 0, see `_propose`.
+    """
+    orders = [list(order) for order in orders]
+    home = [-1] * p.frontier
+    for device, order in enumerate(orders):
+        for node in order:
+            home[node] = device
+    placed = [node for node in range(p.frontier) if home[node] >= 0]
+    values = [device_value(p, device, order, future) for device, order in enumerate(orders)]
+    best_s = plan_value(p, values)
+    for move in moves if placed else []:
+        changed = _propose(p, orders, home, placed, move)
+        if not changed or not all(_must_lead(p, order) for order in changed.values()):
+            continue
+        trial = list(values)
+        for device, order in changed.items():
+            trial[device] = device_value(p, device, order, future)
+        value_s = plan_value(p, trial)
+        if value_s <= best_s:
+            best_s, values = value_s, trial
+            for device, order in changed.items():
+                orders[device] = order
+                for node in order:
+                    home[node] = device
+    return orders, best_s
+
+
+def _must_lead(p: Plain, order: list[int]) -> bool:
+    flags = [p.must_start[node] for node in order]
+    return flags == sorted(flags, reverse=True)
+
+
+def _propose(
+    p: Plain, orders: Orders, home: list[int], placed: list[int], move: list[int]
+) -> dict[int, list[int]]:
+    """Return the new lists of the devices a move touches; empty if it changes nothing or may not.
+
+    The four integers choose kind, node, other node or device, and position, each modulo the
+    number of choices: 0 reassign a call, 1 swap two, 2 reorder within a list, 3 move all chunks
+    of an instance, in index order.
+    """
+    kind, node = move[0] % 4, placed[move[1] % len(placed)]
+    if kind == 0:
+        return _reassign(p, orders, home, node, (move[2] % p.devices, move[3]))
+    if kind == 1:
+        return _swap(p, orders, home, node, placed[move[2] % len(placed)])
+    if kind == 2:
+        order = [other for other in orders[home[node]] if other != node]
+        order.insert(move[3] % (len(order) + 1), node)
+        return {} if order == orders[home[node]] else {home[node]: order}
+    return _gather(p, orders, home, node, (move[2] % p.devices, move[3]))
+
+
+def _reassign(
+    p: Plain, orders: Orders, home: list[int], node: int, to: tuple[int, int]
+) -> dict[int, list[int]]:
+    device, position = to
+    source = home[node]
+    if device == source or not p.eligible[node][device] or not may_hold(p, home, node, device):
+        return {}
+    order = list(orders[device])
+    order.insert(position % (len(order) + 1), node)
+    return {source: [other for other in orders[source] if other != node], device: order}
+
+
+def _swap(p: Plain, orders: Orders, home: list[int], left: int, right: int) -> dict[int, list[int]]:
+    source, target = home[left], home[right]
+    if left == right:
+        return {}
+    if source != target:
+        if not (p.eligible[left][target] and p.eligible[right][source]):
+            return {}
+        if p.instance[left] != p.instance[right] and not (
+            may_hold(p, home, left, target) and may_hold(p, home, right, source)
+        ):
+            return {}
+    other = {left: right, right: left}
+    return {
+        device: [other.get(node, node) for node in orders[device]] for device in (source, target)
+    }
+
+
+def _gather(
+    p: Plain, orders: Orders, home: list[int], node: int, to: tuple[int, int]
+) -> dict[int, list[int]]:
+    device, position = to
+    instance = p.instance[node]
+    running = [
+        other
+        for other in range(p.devices)
+        if p.eligible[node][other] and instance in p.running_instance[other]
+    ]
+    limit = p.weights.limit
+    if limit < p.devices and device not in running and len(running) >= limit:
+        return {}
+    if not p.eligible[node][device]:
+        return {}
+    chunks = [n for n in range(p.frontier) if home[n] >= 0 and p.instance[n] == instance]
+    changed = {
+        home[chunk]: [n for n in orders[home[chunk]] if p.instance[n] != instance]
+        for chunk in chunks
+    }
+    order = changed.get(device, list(orders[device]))
+    position %= len(order) + 1
+    return {**changed, device: order[:position] + chunks + order[position:]}

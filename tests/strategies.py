@@ -1,0 +1,339 @@
+"""Snapshots for tests: random ones for properties, and a builder for hand-made ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import strategies as st
+
+from fate.domain.graph import Chunk
+from fate.domain.snapshot import Snapshot
+
+
+class Node(msgspec.Struct, kw_only=True):
+    """A call of a hand-made snapshot; `children` are positions in the list of nodes.
+
+    `hits` maps positions in the list of contents to leading tokens held; `reuse` maps other nodes
+    to leading tokens of their content that this node's prompt starts with.
+    """
+
+    model: int = 0
+    tokens: float = 100.0
+    output: float = 10.0
+    items: int = 1
+    rest_tokens: float = 0.0
+    head_tokens: float = 0.0
+    tail_s: float = 0.0
+    instance: int = -1
+    workflow: int = 0
+    must_start: bool = False
+    children: tuple[int, ...] = ()
+    hits: dict[int, int] = {}
+    reuse: dict[int, int] = {}
+    transfer_s: tuple[float, ...] = ()
+    eligible: tuple[int, ...] = ()
+    output_bytes: float = 0.0
+
+
+class Box(msgspec.Struct, kw_only=True):
+    """A device of a hand-made snapshot: free in `free_in` seconds, by slot.
+
+    `resident` maps models to what their sequence slots hold (positions of contents, -1 empty);
+    the first is the least recently used.
+    """
+
+    free_in: tuple[float, ...] = (0.0,)
+    resident: dict[int, tuple[int, ...]] = {}
+    pinned: tuple[int, ...] = ()
+    memory: int = 100
+    sequences: int = 2
+    running: tuple[int, ...] = ()
+    speed: float = 1.0
+
+
+class Kind(msgspec.Struct, kw_only=True):
+    """A model of a hand-made snapshot: seconds to load and unload, per prompt and output token."""
+
+    bytes: int = 100
+    load_s: float = 10.0
+    unload_s: float = 0.0
+    prefill_s: float = 0.01
+    decode_s: float = 0.1
+    depth_s: float = 0.0
+    fixed_s: float = 0.0
+
+
+def make_snapshot(
+    ready: Sequence[Node],
+    devices: Sequence[Box],
+    models: Sequence[Kind],
+    waiting: Sequence[Node] = (),
+    *,
+    contents: int = 0,
+    now_s: float = 100.0,
+    link_s: float = 0.0,
+    seed: tuple[int, int] = (0, 1),
+) -> Snapshot:
+    """Build a snapshot by hand; nodes are numbered through `ready`, then `waiting`.
+
+    One chunk of one item per node, unless nodes share an `instance`, which makes them chunks of
+    one map. Eligible is, unless said otherwise, every device whose memory holds the model.
+    """
+    nodes = [*ready, *waiting]
+    names, chunks = _names(nodes, len(ready))
+    shape = (len(nodes), len(devices))
+    kinds = [models[node.model] for node in nodes]
+    return Snapshot(
+        version=seed[1],
+        now_s=now_s,
+        seed=seed,
+        clock=1000,
+        ready_total=len(ready),
+        chunks=tuple(chunks[: len(ready)]),
+        node_names=tuple(names),
+        model=_i32([n.model for n in nodes]),
+        first_tokens=_f64([n.tokens for n in nodes]),
+        rest_tokens=_f64([n.rest_tokens for n in nodes]),
+        head_tokens=_f64([n.head_tokens for n in nodes]),
+        rest_items=_f64([n.items - 1 for n in nodes]),
+        output_tokens=_f64([n.output for n in nodes]),
+        tail_s=_f64([n.tail_s for n in nodes]),
+        transfer_s=_f64([n.transfer_s or (0.0,) * len(devices) for n in nodes], shape),
+        output_bytes=_f64([n.output_bytes for n in nodes]),
+        instance=_i32([_instance(n, i) for i, n in enumerate(nodes)]),
+        workflow=_i32([n.workflow for n in nodes]),
+        eligible=np.array(
+            [
+                n.eligible or [int(kind.bytes <= d.memory) for d in devices]
+                for n, kind in zip(nodes, kinds, strict=True)
+            ],
+            dtype=np.uint8,
+        ).reshape(shape),
+        hit=_hits(nodes, contents),
+        waited_s=_f64([0.0 for _ in ready]),
+        must_start=np.array([int(n.must_start) for n in ready], dtype=np.uint8),
+        **_edges(nodes),
+        **_devices(devices, models, now_s),
+        **_costs(devices, models, link_s),
+    )
+
+
+def _i32(values: Sequence[Any]) -> Any:
+    return np.array(values, dtype=np.int32)
+
+
+def _f64(values: Sequence[Any], shape: tuple[int, ...] = (-1,)) -> Any:
+    return np.array(values, dtype=np.float64).reshape(shape)
+
+
+def _instance(node: Node, index: int) -> int:
+    return node.instance if node.instance >= 0 else 1000 + index
+
+
+def _names(nodes: Sequence[Node], ready: int) -> tuple[list[str], list[Chunk]]:
+    """Name every node, and cut chunks of one instance one after the other."""
+    names: list[str] = []
+    chunks: list[Chunk] = []
+    start: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        name = f"w{node.workflow}/s{_instance(node, index)}"
+        names.append(name)
+        first = start.get(name, 0)
+        start[name] = first + node.items
+        chunks.append(Chunk(name, first, first + node.items))
+    return names, chunks[:ready]
+
+
+def _hits(nodes: Sequence[Node], contents: int) -> Any:
+    hit = np.zeros((len(nodes), contents + len(nodes)), dtype=np.int32)
+    for index, node in enumerate(nodes):
+        for content, tokens in node.hits.items():
+            hit[index, content] = tokens
+        for other, tokens in node.reuse.items():
+            hit[index, contents + other] = tokens
+    return hit
+
+
+def _edges(nodes: Sequence[Node]) -> dict[str, Any]:
+    parents = [0] * len(nodes)
+    for node in nodes:
+        for child in node.children:
+            parents[child] += 1
+    child = [c for node in nodes for c in node.children]
+    return {
+        "child_ptr": _i32([0, *np.cumsum([len(n.children) for n in nodes])]),
+        "child": _i32(child),
+        "child_share": _f64([1.0 / parents[c] for c in child]),
+    }
+
+
+def _devices(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> dict[str, Any]:
+    slots = max(len(d.free_in) for d in devices)
+    keep = max(d.sequences for d in devices)
+    shape = (len(devices), len(models))
+    used, resident, pinned = np.zeros(shape, np.int64), np.zeros(shape, "u1"), np.zeros(shape, "u1")
+    content = np.full((*shape, keep), -2, np.int32)
+    content_used = np.zeros((*shape, keep), np.int64)
+    free = np.full((len(devices), slots), np.inf)
+    running = np.full((len(devices), slots), -1, np.int32)
+    for d, box in enumerate(devices):
+        free[d, : len(box.free_in)] = [now_s + seconds for seconds in box.free_in]
+        running[d, : len(box.running)] = box.running
+        content[d, :, : box.sequences] = -1
+        for rank, (model, held) in enumerate(box.resident.items()):
+            resident[d, model], used[d, model] = 1, 100 + rank
+            content[d, model, : len(held)] = held
+            content_used[d, model, : len(held)] = [
+                50 + k if c >= 0 else 0 for k, c in enumerate(held)
+            ]
+        for model in box.pinned:
+            pinned[d, model] = 1
+    return {
+        "free_at_s": free,
+        "resident": resident,
+        "used_at": used,
+        "pinned": pinned,
+        "footprint_bytes": np.array([[m.bytes for m in models] for _ in devices], dtype=np.int64),
+        "memory_bytes": np.array([d.memory for d in devices], dtype=np.int64),
+        "content": content,
+        "content_used_at": content_used,
+        "running_instance": running,
+        "slowdown": np.tile(1.0 + 0.5 * np.arange(slots), (len(devices), 1)),
+    }
+
+
+def _costs(devices: Sequence[Box], models: Sequence[Kind], link_s: float) -> dict[str, Any]:
+    def fits(model: Kind, box: Box, seconds: float) -> float:
+        return seconds if model.bytes <= box.memory else np.inf
+
+    shape = (len(devices), len(models))
+    link = np.zeros((len(devices), len(devices), 2))
+    link[..., 1] = link_s * (1.0 - np.eye(len(devices)))
+    return {
+        "load_s": _f64(
+            [[fits(m, d, m.load_s) for m in models] for d in devices], (-1, len(models))
+        ),
+        "unload_s": _f64([[fits(m, d, m.unload_s) for m in models] for d in devices], shape),
+        "prefill": _f64(
+            [[(m.fixed_s, m.prefill_s / d.speed, m.depth_s) for m in models] for d in devices],
+            (len(devices), len(models), 3),
+        ),
+        "decode": _f64(
+            [[(0.0, m.decode_s / d.speed, m.depth_s) for m in models] for d in devices],
+            (len(devices), len(models), 3),
+        ),
+        "link": link,
+    }
+
+
+def _sizes() -> st.SearchStrategy[float]:
+    """Sizes with many ties and zeros among them."""
+    return st.sampled_from([0.0, 1.0, 10.0, 64.0, 100.0, 100.0, 333.0])
+
+
+def _seconds() -> st.SearchStrategy[float]:
+    return st.sampled_from([0.0, 0.0, 0.125, 0.1, 0.3, 1.0, 2.5, 7.0])
+
+
+@st.composite
+def _nodes(
+    draw: st.DrawFn, models: int, first: int, count: int, total: int, *, waiting: bool
+) -> list[Node]:
+    """Draw nodes; each instance has one model, and edges lead to later, waiting nodes."""
+    nodes: list[Node] = []
+    for index in range(first, first + count):
+        repeat = bool(nodes) and not waiting and draw(st.integers(0, 2)) == 0
+        last = nodes[-1] if repeat else None
+        below = range(max(index + 1, first + count if not waiting else 0), total)
+        children = draw(st.lists(st.sampled_from(below), max_size=5, unique=True)) if below else []
+        items = draw(st.sampled_from([1, 1, 1, 2, 5]))
+        head = draw(_sizes()) if items > 1 else 0.0
+        nodes.append(
+            Node(
+                model=last.model if last else draw(st.integers(0, models - 1)),
+                instance=last.instance if last else 100 + index,
+                workflow=last.workflow if last else draw(st.integers(0, 2)),
+                tokens=draw(_sizes()) + 1.0,
+                output=draw(_sizes()),
+                items=items,
+                rest_tokens=draw(_sizes()) if items > 1 else 0.0,
+                head_tokens=head,
+                tail_s=draw(_seconds()),
+                children=tuple(last.children if last else sorted(children)),
+                must_start=draw(st.integers(0, 9)) == 0,
+                output_bytes=draw(_sizes()),
+            )
+        )
+    return nodes
+
+
+@st.composite
+def _boxes(draw: st.DrawFn, models: list[Kind], contents: int) -> list[Box]:
+    boxes: list[Box] = []
+    for _ in range(draw(st.integers(1, 4))):
+        memory = draw(st.sampled_from([60, 100, 200, 1000]))
+        sequences = draw(st.integers(0, 3))
+        resident: dict[int, tuple[int, ...]] = {}
+        room = memory
+        for model in draw(st.permutations(range(len(models)))):
+            if models[model].bytes <= room and draw(st.booleans()):
+                room -= models[model].bytes
+                held = st.integers(-1, contents - 1)
+                resident[model] = tuple(
+                    draw(st.lists(held, min_size=sequences, max_size=sequences))
+                )
+        boxes.append(
+            Box(
+                free_in=tuple(draw(st.lists(_seconds(), min_size=1, max_size=3))),
+                resident=resident,
+                pinned=tuple(m for m in resident if draw(st.integers(0, 9)) == 0),
+                memory=memory,
+                sequences=sequences,
+                speed=draw(st.sampled_from([1.0, 1.0, 3.0])),
+            )
+        )
+    return boxes
+
+
+@st.composite
+def snapshots(draw: st.DrawFn, max_ready: int = 8, max_waiting: int = 6) -> Snapshot:
+    """Draw valid snapshots: empty frontiers, one device, several slots, ties, models too large."""
+    models = [
+        Kind(
+            bytes=draw(st.sampled_from([30, 60, 100, 5000])),
+            load_s=draw(_seconds()),
+            unload_s=draw(_seconds()),
+            prefill_s=draw(st.sampled_from([0.0, 0.001, 0.01])),
+            decode_s=draw(st.sampled_from([0.0, 0.01, 0.1])),
+            depth_s=draw(st.sampled_from([0.0, 0.0, 1e-5])),
+            fixed_s=draw(st.sampled_from([0.0, 0.02])),
+        )
+        for _ in range(draw(st.integers(1, 4)))
+    ]
+    contents = draw(st.integers(0, 4))
+    count, later = draw(st.integers(0, max_ready)), draw(st.integers(0, max_waiting))
+    total = count + later
+    ready = draw(_nodes(len(models), 0, count, total, waiting=False))
+    waiting = draw(_nodes(len(models), count, later, total, waiting=True))
+    boxes = draw(_boxes(models, contents))
+    for node in [*ready, *waiting]:
+        limit = int(node.tokens)
+        node.hits = {c: draw(st.integers(0, limit)) for c in range(contents) if draw(st.booleans())}
+        node.reuse = {n: draw(st.integers(0, limit)) for n in range(total) if draw(st.booleans())}
+    for box in boxes:
+        busy = [
+            draw(st.sampled_from([-1, *[n.instance for n in ready]])) if seconds > 0 else -1
+            for seconds in box.free_in
+        ]
+        box.running = tuple(busy)
+    return make_snapshot(
+        ready,
+        boxes,
+        models,
+        waiting,
+        contents=contents,
+        now_s=draw(st.sampled_from([0.0, 0.1, 17.3])),
+        link_s=draw(st.sampled_from([0.0, 0.01])),
+        seed=(draw(st.integers(0, 3)), draw(st.integers(0, 3))),
+    )
