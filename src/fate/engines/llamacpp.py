@@ -1,0 +1,387 @@
+"""The embedded engine: llama.cpp in a process per device, loaded and unloaded for real."""
+
+import asyncio
+import contextlib
+import json
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from fate.domain.catalog import Device, Model
+from fate.engines.base import (
+    CallRequest,
+    CallResult,
+    Capabilities,
+    DeviceLostError,
+    EngineError,
+    EngineInfo,
+    LoadResult,
+    PromptPart,
+)
+from fate.engines.gguf_header import read_header
+from fate.engines.llamacpp_process import DeviceChild
+from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
+
+#: After a broken connection: how long the process may take to show that it died [s].
+DEATH_NOTICE_S = 1.0
+#: A cancelled call frees its slot after one batch of 64 tokens; a device that has not done so by
+#: then is stuck and is killed [s].
+DRAIN_TIMEOUT_S = 15.0
+DRAIN_POLL_S = 0.005
+HEALTH_TIMEOUT_S = 2.0
+
+
+@dataclass(slots=True)
+class ModelServer:
+    """A loaded model: where its server listens, its prompt encoder, its busy cache slots."""
+
+    model: Model
+    address: str
+    encoder: PromptEncoder
+    running: set[int] = field(default_factory=set[int])
+
+
+class LlamaCppEngine:
+    """One pinned llama.cpp process that holds as many models as its declared memory allows.
+
+    Args:
+        device: where to run; its `cores` are the process's, its `memory_bytes` the budget the
+            process enforces, its `sequences` the cache slots of each model.
+        models: the models that may be loaded.
+        sources: the weights file of each model.
+        log_dir: where the engine's log goes; a temporary folder if None.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        models: tuple[Model, ...],
+        sources: Mapping[str, str],
+        *,
+        log_dir: Path | None = None,
+    ) -> None:
+        self._device = device
+        self._models = {model.id: model for model in models}
+        self._sources = dict(sources)
+        self._log_dir = log_dir
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._child: DeviceChild | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._servers: dict[str, ModelServer] = {}
+        self._tokens = TokenCache()
+        self._version = ""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Name and version of the engine, digests of its models."""
+        digests = {model.id: model.digest for model in self._models.values()}
+        return EngineInfo(name="llamacpp", version=self._version, models=digests)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Loads, warms, and reuses prefixes in slots chosen by the caller."""
+        return Capabilities(
+            prefix="sequences", can_load=True, can_warm=True, models=tuple(self._models)
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the device process."""
+        return self._alive().pid
+
+    async def open(self) -> None:
+        """Start the device process; loads nothing."""
+        if self._log_dir is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="fate-")
+        # A new connection per request: the server closes idle ones after five seconds.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0),
+        )
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def load(self, model: str) -> LoadResult:
+        """Load a model; the device process refuses what exceeds its budget.
+
+        A load cannot be cancelled: when the caller's task is, it goes on and the model counts as
+        loaded once it is.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._load(self._known(model))))
+
+    async def unload(self, model: str) -> float:
+        """Drop an idle model and return the seconds it took."""
+        server = self._server(model)
+        if server.running:
+            raise EngineError(f"device {self._device.id!r}: {model!r} is answering a call")
+        del self._servers[model]
+        return float((await self._alive().request("unload", model=model))["seconds"])
+
+    async def warm(self, model: str, parts: tuple[PromptPart, ...], sequence: int) -> CallResult:
+        """Prefill a prompt into a cache slot, generating nothing."""
+        return await self.call(
+            CallRequest(model=model, parts=parts, max_tokens=0, sequence=sequence)
+        )
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """Run one call in its cache slot."""
+        server = self._server(request.model)
+        slot = self._take_slot(server, request.sequence)
+        try:
+            encoded = await server.encoder.encode(
+                request.parts, lambda path, body: self._post(server, path, body), chat=request.chat
+            )
+            self._check_fits(server.model, encoded, request)
+            answer = await self._complete(server, slot, completion_body(request, encoded, slot))
+        finally:
+            server.running.discard(slot)
+        return call_result(answer, encoded, request)
+
+    async def healthy(self) -> bool:
+        """Whether the device process answers, also while it loads or computes."""
+        if self._child is None or self._child.lost:
+            return False
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._child.request("ping")
+        except (TimeoutError, EngineError):
+            return False
+        return True
+
+    async def resident_bytes(self) -> int:
+        """Return the memory the device process really holds [B], beside what is declared."""
+        return int((await self._alive().request("ping"))["rss_bytes"])
+
+    async def restart(self) -> None:
+        """Replace the device process by a fresh, empty one."""
+        if self._child is not None:
+            await self._child.kill()
+        await self._start()
+
+    async def close(self) -> None:
+        """End the device process and forget everything."""
+        self._servers.clear()
+        if self._child is not None:
+            await self._child.quit()
+            self._child = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    async def _start(self) -> None:
+        """Start a device process with nothing in it."""
+        self._servers.clear()
+        folder = self._log_dir or Path(self._scratch.name if self._scratch else ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._child = DeviceChild(self._device, folder / f"{self._device.id}.log")
+        await self._child.start()
+        self._version = self._child.version
+
+    async def _load(self, model: Model) -> LoadResult:
+        """Check the file, have it loaded, and remember its server."""
+        path = Path(self._sources[model.id])
+        header = await asyncio.to_thread(read_header, path)
+        child = self._alive()
+        reply = await child.request(
+            "load",
+            model=model.id,
+            path=str(path),
+            reserved_bytes=model.footprint_bytes,
+            context_tokens=model.context_tokens,
+            sequences=self._device.sequences,
+        )
+        encoder = PromptEncoder(
+            model.tokenizer or model.id,
+            self._tokens,
+            has_template="tokenizer.chat_template" in header.metadata,
+        )
+        self._servers[model.id] = ModelServer(model, reply["address"], encoder)
+        return LoadResult(
+            seconds=reply["seconds"],
+            rss_before_bytes=reply["rss_before_bytes"],
+            rss_after_bytes=reply["rss_after_bytes"],
+        )
+
+    def _alive(self) -> DeviceChild:
+        """Return the running device process, or raise that it is lost."""
+        if self._child is None:
+            raise DeviceLostError(f"device {self._device.id!r} is not open")
+        if self._child.lost:
+            raise self._child.lost_error()
+        return self._child
+
+    def _known(self, model: str) -> Model:
+        """Return a model this device may load."""
+        if model not in self._models or model not in self._sources:
+            names = ", ".join(self._models) or "none"
+            raise EngineError(
+                f"device {self._device.id!r} has no model {model!r}; it has: {names}",
+                retryable=False,
+            )
+        return self._models[model]
+
+    def _server(self, model: str) -> ModelServer:
+        """Return the server of a loaded model."""
+        self._alive()
+        if model not in self._servers:
+            raise EngineError(f"device {self._device.id!r}: {model!r} is not loaded")
+        return self._servers[model]
+
+    def _take_slot(self, server: ModelServer, sequence: int) -> int:
+        """Occupy the cache slot asked for, or the first idle one."""
+        idle = [slot for slot in range(self._device.sequences) if slot not in server.running]
+        if sequence >= 0 and sequence not in idle:
+            raise EngineError(
+                f"device {self._device.id!r}: {server.model.id!r} has no idle cache slot "
+                f"{sequence} of {self._device.sequences}"
+            )
+        if not idle:
+            raise EngineError(f"device {self._device.id!r}: {server.model.id!r} is busy")
+        slot = sequence if sequence >= 0 else idle[0]
+        server.running.add(slot)
+        return slot
+
+    def _check_fits(self, model: Model, encoded: EncodedPrompt, request: CallRequest) -> None:
+        """Refuse a prompt the context cannot hold, with the counts."""
+        prompt = len(encoded.tokens)
+        need = prompt + (request.max_tokens if request.exact_tokens else 1)
+        if need > model.context_tokens:
+            raise EngineError(
+                f"{model.id!r}: the prompt has {prompt} tokens and the answer needs room for "
+                f"{need - prompt}; the context is {model.context_tokens}. Shorten the prompt or "
+                f"raise the model's context in the cluster file.",
+                retryable=False,
+            )
+        if not prompt:
+            raise EngineError(f"{model.id!r}: the prompt is empty", retryable=False)
+
+    async def _complete(
+        self, server: ModelServer, slot: int, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Run a completion; when cancelled, return only once the slot computes no more."""
+        try:
+            return await self._stream(server, body)
+        except asyncio.CancelledError:
+            await asyncio.shield(asyncio.ensure_future(self._drain(server, slot)))
+            raise
+
+    async def _stream(self, server: ModelServer, body: dict[str, Any]) -> dict[str, Any]:
+        """Read a streamed completion; return its last event with the whole text.
+
+        Streaming with progress is what makes cancellation quick: the server notices a closed
+        socket when it writes, which it then does after every batch and every token.
+        """
+        text: list[str] = []
+        async with self._http(server, "POST", "/completion", body) as response:
+            async for line in response.content:
+                if not line.startswith(b"data: "):
+                    continue
+                event: dict[str, Any] = json.loads(line[len(b"data: ") :])
+                if "error" in event:
+                    raise self._refused(server, "/completion", event, 500)
+                text.append(event.get("content", ""))
+                if event.get("stop"):
+                    return {**event, "content": "".join(text)}
+        raise EngineError(f"device {self._device.id!r}: {server.model.id!r} stopped mid-answer")
+
+    async def _drain(self, server: ModelServer, slot: int) -> None:
+        """Wait until a slot is idle; kill a device that does not get there."""
+        child = self._alive()
+        with contextlib.suppress(EngineError, TimeoutError):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while await self._slot_computes(server, slot):  # noqa: ASYNC110 - elsewhere
+                    await asyncio.sleep(DRAIN_POLL_S)
+                return
+        await child.kill()
+
+    async def _slot_computes(self, server: ModelServer, slot: int) -> bool:
+        """Whether a slot has work."""
+        async with self._http(server, "GET", "/slots") as response:
+            slots: list[dict[str, Any]] = await response.json(content_type=None)
+        return any(entry["id"] == slot and entry["is_processing"] for entry in slots)
+
+    async def _post(self, server: ModelServer, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Post JSON to a model's server and return the answer."""
+        async with self._http(server, "POST", path, body) as response:
+            answer: dict[str, Any] = await response.json(content_type=None)
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def _http(
+        self, server: ModelServer, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Do one HTTP request; tell a lost device from an error the server reports."""
+        child = self._alive()
+        assert self._session is not None
+        headers = {"Authorization": f"Bearer {child.api_key}"}
+        try:
+            async with self._session.request(
+                method, server.address + path, json=body, headers=headers
+            ) as response:
+                if response.status != 200:
+                    answer: dict[str, Any] = await response.json(content_type=None)
+                    raise self._refused(server, path, answer, response.status)
+                yield response
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            if await child.ended_within(DEATH_NOTICE_S):
+                raise child.lost_error() from error
+            raise EngineError(
+                f"device {self._device.id!r}: no answer from the engine ({error}){child.log_tail()}"
+            ) from error
+
+    def _refused(
+        self, server: ModelServer, path: str, answer: dict[str, Any], status: int
+    ) -> EngineError:
+        """Make an error of what the server reports; a bad request stays one when retried."""
+        message = answer.get("error", {}).get("message", answer)
+        return EngineError(
+            f"device {self._device.id!r}: {server.model.id!r} refused {path}: {message}",
+            retryable=status >= 500,
+        )
+
+
+def completion_body(request: CallRequest, encoded: EncodedPrompt, slot: int) -> dict[str, Any]:
+    """Translate a call into llama.cpp's `/completion`."""
+    body: dict[str, Any] = {
+        "prompt": encoded.tokens,
+        "id_slot": slot,
+        "cache_prompt": True,
+        "stream": True,
+        "return_progress": True,
+        "n_predict": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+    }
+    if request.exact_tokens:
+        body["ignore_eos"] = True
+    elif request.stop:
+        body["stop"] = list(request.stop)
+    if request.schema is not None:
+        body["json_schema"] = request.schema
+    return body
+
+
+def call_result(answer: dict[str, Any], encoded: EncodedPrompt, request: CallRequest) -> CallResult:
+    """Translate llama.cpp's answer; a warm-up reports one generated token that there is not."""
+    timings = answer["timings"]
+    generated = request.max_tokens > 0
+    return CallResult(
+        text=answer["content"] if generated else "",
+        prompt_tokens=len(encoded.tokens),
+        cached_tokens=timings["cache_n"],
+        output_tokens=timings["predicted_n"] if generated else 0,
+        prefill_s=timings["prompt_ms"] / 1e3,
+        decode_s=timings["predicted_ms"] / 1e3 if generated else 0.0,
+        part_tokens=encoded.part_tokens,
+        finish="length" if answer["stop_type"] == "limit" else "stop",
+    )
