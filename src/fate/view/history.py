@@ -1,0 +1,217 @@
+"""A run as it happened: bars, idle spans, stages, plans. The one source of every view.
+
+`fold` builds a `History` from the decision log alone, so simulated and real runs, finished and
+half-finished ones, are seen through the same eyes. Times are seconds of the run's clock.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from fate.domain.catalog import Cluster
+from fate.domain.graph import StageKind
+from fate.domain.messages import ActivityId, WorkflowStatus
+from fate.domain.plan import Search
+
+ActivityKind: TypeAlias = Literal["load", "unload", "move", "warm", "call", "tool"]
+PartKind: TypeAlias = Literal["prefill", "decode"]
+#: `lost`: the device went away under it; `running`: the log ends before it does.
+Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "running"]
+StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "skipped"]
+IdleReason: TypeAlias = Literal["lost", "ended", "loading", "planning", "plan", "parents", "none"]
+
+#: The device of bars that run on the host: tools.
+HOST = "host"
+
+#: Idle reasons as people read them, in the order of reports.
+IDLE_LABELS: dict[IdleReason, str] = {
+    "parents": "waiting for parents",
+    "plan": "waiting for a better device",
+    "planning": "planning",
+    "loading": "load in progress",
+    "none": "nothing ready",
+    "lost": "device lost",
+    "ended": "ended",
+}
+
+
+class RunFacts(Protocol):
+    """What the views need to know of a run beside its records; `store.Header` is one."""
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no model ran."""
+        ...
+
+    @property
+    def policy(self) -> str:
+        """Name of the policy."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        ...
+
+    @property
+    def cluster(self) -> Cluster:
+        """Devices and models."""
+        ...
+
+    @property
+    def predicted_makespan_s(self) -> float | None:
+        """Makespan predicted with the first plan [s]."""
+        ...
+
+    @property
+    def engines(self) -> Sequence[dict[str, Any]]:
+        """Name, version and model digests of every device's engine."""
+        ...
+
+    @property
+    def workflow(self) -> str:
+        """File or name of what ran."""
+        ...
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """A stretch of a call spent in prefill or in decode."""
+
+    kind: PartKind
+    start_s: float
+    end_s: float
+
+
+class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt at one activity.
+
+    Attributes:
+        device: where it ran, or `host`.
+        row: position within the device's lane, such that bars never overlap.
+        instance, start, stop: the items it is about; for loads and unloads the instance they
+            were made for, where that is known, and an empty range.
+        attempt: 1 for the first attempt at these items.
+        parts: a call's time, divided as the engine's figures for each item are.
+        plan: version of the plan that put the call here, -1 if none did.
+    """
+
+    activity: ActivityId
+    kind: ActivityKind
+    device: str
+    row: int = 0
+    model: str = ""
+    workflow: str = ""
+    instance: str = ""
+    start: int = 0
+    stop: int = 0
+    attempt: int = 1
+    start_s: float
+    end_s: float
+    outcome: Outcome
+    reason: str = ""
+    parts: tuple[Part, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    plan: int = -1
+
+
+class Idle(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch in which `slots` compute slots of a device did nothing, and why."""
+
+    device: str
+    start_s: float
+    end_s: float
+    slots: int
+    reason: IdleReason
+
+
+class StageSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution of a stage; `items` is None until it is known, times until they come."""
+
+    instance: str
+    workflow: str
+    stage: str
+    kind: StageKind
+    model: str
+    items: int | None
+    done: int
+    status: StageStatus
+    ready_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+class WorkflowSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A workflow from its arrival to its end; `status` is None while it runs."""
+
+    id: str
+    start_s: float
+    end_s: float | None = None
+    status: WorkflowStatus | None = None
+    reason: str = ""
+
+
+class PlanSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan as it arrived: how it came about, and the first chunk of every device's order.
+
+    `failed` is the reason where the policy raised instead; `waited_s` is how long some idle
+    device with work for it has waited for the plan.
+    """
+
+    at_s: float
+    version: int
+    policy: str = ""
+    search: Search = Search()
+    heads: tuple[str, ...] = ()
+    waited_s: float = 0.0
+    failed: str = ""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of a run. `unplanned_calls` of the `calls` were put where they ran by no plan."""
+
+    model_loads: int = 0
+    evictions: int = 0
+    calls: int = 0
+    unplanned_calls: int = 0
+    failed_attempts: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    moved_bytes: int = 0
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that happened between the first arrival and the last end.
+
+    Bars stand in the order they began; idle spans by device and time.
+    """
+
+    start_s: float
+    end_s: float
+    bars: tuple[Bar, ...]
+    idle: tuple[Idle, ...]
+    stages: tuple[StageSpan, ...]
+    workflows: tuple[WorkflowSpan, ...]
+    plans: tuple[PlanSpan, ...]
+    counts: Counts
+
+    @property
+    def makespan_s(self) -> float:
+        """Seconds from the first arrival to the last end."""
+        return self.end_s - self.start_s
+
+    @property
+    def status(self) -> WorkflowStatus:
+        """`ok` if every workflow is; a run that did not end counts as cancelled."""
+        states = {workflow.status for workflow in self.workflows}
+        if "failed" in states:
+            return "failed"
+        return "ok" if states <= {"ok"} else "cancelled"
