@@ -35,7 +35,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A place where calls run: one engine process with a declared memory budget.
 
     `slots` calls run at once; `sequences` prompts stay cached per resident model. An empty
-    `models` means every model the engine can load.
+    `models` means every model the engine can load. A device that is not `managed` serves its
+    models as they are: nothing is loaded or unloaded there.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     prefix: PrefixKind = "sequences"
     models: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
+    managed: bool = True
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,4 +87,4 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     def supports(self, device: Device, model: Model) -> bool:
         """Whether `model` may run on `device`: allowed there, and within its memory."""
         allowed = not device.models or model.id in device.models
-        return allowed and model.footprint_bytes <= device.memory_bytes
+        return allowed and (not device.managed or model.footprint_bytes <= device.memory_bytes)

@@ -12,6 +12,10 @@ StageKind: TypeAlias = Literal["llm", "tool"]
 InstanceId: TypeAlias = str
 
 
+#: Key prefix of the segment that stands for a map's item while items are not known.
+ITEM = "item:"
+
+
 class Segment(msgspec.Struct, frozen=True, array_like=True):
     """A piece of a prompt whose text is the same wherever the key is the same.
 
@@ -30,7 +34,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One stage of a workflow DAG, as written.
 
     `prompt` is what is known of one item's prompt before anything runs: static text and inputs
-    with their keys, parent outputs under `out:<instance>` with their expected tokens.
+    with their keys, parent outputs under their `item_key` with their expected tokens, a map's item
+    under a key that starts with `ITEM`.
     `output_tokens` is the expected number per item, `items` the expected number of items.
     """
 

@@ -88,10 +88,14 @@ class Cancelled(Message, frozen=True, kw_only=True):
 
 
 class DeviceLost(Message, frozen=True, kw_only=True):
-    """A device is gone with all it held; its running activities are lost."""
+    """A device is gone with all it held; its running activities are lost.
+
+    `final` means that it will not come back.
+    """
 
     device: str
     reason: str
+    final: bool = False
 
 
 class DeviceReady(Message, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from fate.domain.catalog import Device
-from fate.domain.graph import Path, shared_tokens
+from fate.domain.graph import Path, path_tokens, shared_tokens
 from fate.domain.messages import ActivityId
 
 #: planned: a chain will load it; loading: bytes reserved; evicting: bytes still held.
@@ -64,10 +64,11 @@ def choose_evictions(
 
 @dataclass(slots=True)
 class SequenceSlot:
-    """What one cache slot holds, and when it was used last (0: never)."""
+    """What one cache slot holds, when it was used last (0: never), and if a call is using it."""
 
     path: Path = ()
     used_at: int = 0
+    busy: bool = False
 
 
 @dataclass(slots=True)
@@ -96,14 +97,15 @@ class DeviceState:
         return sum(m.reserved_bytes for m in self.models.values() if m.status != "planned")
 
     def match(self, model: str, path: Path) -> tuple[int, int]:
-        """Return (sequence slot to use, cached tokens it gives) for a prompt; (-1, 0) if none."""
+        """Return (free sequence slot to use, cached tokens it gives); (-1, 0) if there is none."""
         entry = self.models.get(model)
-        if entry is None or not entry.sequences:
+        free = [i for i, s in enumerate(entry.sequences) if not s.busy] if entry else []
+        if entry is None or not free:
             return -1, 0
-        hits = [shared_tokens(path, slot.path) for slot in entry.sequences]
-        tokens = sum(segment.tokens for segment in path)
-        slot = choose_sequence(hits, [s.used_at for s in entry.sequences], tokens)
-        return slot, int(usable_hit(hits[slot], tokens))
+        hits = [shared_tokens(path, entry.sequences[i].path) for i in free]
+        tokens = path_tokens(path)
+        best = choose_sequence(hits, [entry.sequences[i].used_at for i in free], tokens)
+        return free[best], int(usable_hit(hits[best], tokens))
 
     def touch(self, model: str, slot: int, path: Path, clock: int) -> None:
         """Record that `path` now fills a sequence slot (-1: none) and that the model was used."""

@@ -25,6 +25,11 @@ class Policy(Protocol):
         """Whether to plan when work arrives although no device is idle (early binding)."""
         ...
 
+    @property
+    def inline(self) -> bool:
+        """Whether a plan takes microseconds, so that a worker thread costs more than it saves."""
+        ...
+
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return ordered lists per device, prefetches, and the memo for the next call."""
         ...

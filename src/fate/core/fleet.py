@@ -1,0 +1,393 @@
+"""Devices at work: a placement becomes a chain of activities, run one after the other.
+
+    unload* -> load -> call          (or a load alone: a prefetch)
+
+A chain occupies a compute slot of its device from start to end. Effects on the state that later
+decisions must see (evictions, the model to come, the sequence slot) are reserved when it starts,
+memory when the load is issued.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fate.core.pool import ReadyChunk
+from fate.cost.estimates import Estimator
+from fate.cost.terms import call_seconds
+from fate.domain.catalog import Cluster
+from fate.domain.graph import Chunk
+from fate.domain.messages import (
+    ActivityId,
+    Call,
+    Cancel,
+    Command,
+    ItemDone,
+    Load,
+    RunTool,
+    Unload,
+)
+from fate.domain.state import DeviceState, ResidentModel, SequenceSlot
+
+StepKind: TypeAlias = Literal["unload", "load", "call", "tool"]
+
+#: Device index of chains that run tools on the host.
+HOST = -1
+
+#: A chain that outlives its estimate is expected to take this share of it longer.
+_OVERRUN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One activity of a chain, with its expected seconds."""
+
+    kind: StepKind
+    model: str
+    expected_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Chain:
+    """A placement under way. `activity` is None while it waits for memory or for a load."""
+
+    device: int
+    chunk: Chunk | None
+    ready: ReadyChunk | None
+    steps: deque[Step]
+    sequence: int = -1
+    activity: ActivityId | None = None
+    step_since_s: float = 0.0
+    concurrency: int = 1
+    items_done: int = 0
+    cancelling: bool = False
+
+
+@dataclass(slots=True)
+class Fleet:
+    """All devices and the host, with their chains; emits the commands that drive them."""
+
+    cluster: Cluster
+    estimator: Estimator
+    outbox: list[Command]
+    devices: list[DeviceState] = field(init=False)
+    chains: list[Chain] = field(default_factory=list[Chain])
+    clock: int = 1
+    _by_activity: dict[ActivityId, Chain] = field(default_factory=dict[ActivityId, Chain])
+    _last_activity: ActivityId = 0
+    _models: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start with empty devices; models of unmanaged devices are there from the start."""
+        self.devices = [DeviceState(device) for device in self.cluster.devices]
+        self._models = {model.id: m for m, model in enumerate(self.cluster.models)}
+        for state in self.devices:
+            self._serve_unmanaged(state)
+
+    def chain(self, activity: ActivityId) -> Chain | None:
+        """Return the chain whose current activity this is; None for an outcome out of date."""
+        return self._by_activity.get(activity)
+
+    def free_slots(self, d: int) -> int:
+        """Compute slots of a device that no chain occupies; 0 on a lost device."""
+        state = self.devices[d]
+        used = sum(1 for c in self.chains if c.device == d and c.chunk is not None)
+        return max(state.device.slots - used, 0) if state.healthy else 0
+
+    def tool_slots(self) -> int:
+        """Host slots that are free for tools."""
+        return self.cluster.tool_slots - sum(1 for c in self.chains if c.device == HOST)
+
+    def start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
+        """Start a chunk on a device; False while memory in use there makes that impossible."""
+        steps = self._prepare(self.cluster.models[ready.work.model].id, d)
+        if steps is None:
+            return False
+        state, model = self.devices[d], self.cluster.models[ready.work.model].id
+        sequence, cached = state.match(model, ready.work.path)
+        steps.append(Step("call", model, self._call_seconds(ready, d, cached)))
+        chain = Chain(d, ready.chunk, ready, steps, sequence)
+        state.models[model].users += 1
+        self.clock += 1
+        state.touch(model, sequence, ready.work.left, self.clock)
+        if sequence >= 0:
+            state.models[model].sequences[sequence].busy = True
+        self.chains.append(chain)
+        self._advance(chain, now_s)
+        return True
+
+    def prefetch(self, d: int, m: int, now_s: float) -> bool:
+        """Load a model into free memory, with no call yet; False when that needs an eviction."""
+        state, model = self.devices[d], self.cluster.models[m].id
+        if model in state.models or not state.healthy or state.evictions(self._bytes(m)) != []:
+            return False
+        steps = self._prepare(model, d)
+        if steps is None:
+            return False
+        chain = Chain(d, None, None, steps)
+        self.chains.append(chain)
+        self._advance(chain, now_s)
+        return True
+
+    def start_tool(self, chunk: Chunk, expected_s: float, now_s: float) -> None:
+        """Run a tool on the host."""
+        chain = Chain(HOST, chunk, None, deque([Step("tool", "", expected_s)]))
+        self.chains.append(chain)
+        self._advance(chain, now_s)
+
+    def step_done(self, chain: Chain, now_s: float) -> bool:
+        """The chain's current activity ended well; True when that was its last."""
+        self._release(chain)
+        step = chain.steps.popleft()
+        if chain.device != HOST:
+            state = self.devices[chain.device]
+            if step.kind == "unload":
+                del state.models[step.model]
+            elif step.kind == "load":
+                state.models[step.model].status = "resident"
+        if not chain.steps:
+            self._end(chain)
+        self.advance_blocked(now_s)
+        return not chain.steps
+
+    def step_failed(self, chain: Chain, now_s: float) -> list[Chain]:
+        """The chain's current activity failed or was cancelled; return all chains that end of it.
+
+        A failed load also ends the chains that wait for the same model.
+        """
+        self._release(chain)
+        ended = [chain]
+        if chain.device != HOST:
+            state, step = self.devices[chain.device], chain.steps[0]
+            if step.kind == "unload":
+                state.models[step.model].status = "resident"
+            if step.kind == "load":
+                ended += [
+                    c
+                    for c in self.chains
+                    if c is not chain
+                    and c.device == chain.device
+                    and c.activity is None
+                    and c.steps[-1].model == step.model
+                ]
+            self._undo(chain, state)
+        for other in ended:
+            self._end(other)
+        self.advance_blocked(now_s)
+        return ended
+
+    def lose(self, d: int) -> list[Chain]:
+        """A device is gone; return the chains that ended with it."""
+        state = self.devices[d]
+        state.healthy = False
+        ended = [chain for chain in self.chains if chain.device == d]
+        for chain in ended:
+            self._release(chain)
+            self.chains.remove(chain)
+        state.lose_everything()
+        return ended
+
+    def restore(self, d: int) -> None:
+        """A lost device is back, empty."""
+        self.devices[d].healthy = True
+        self._serve_unmanaged(self.devices[d])
+
+    def cancel(self, chains: Iterable[Chain]) -> None:
+        """Ask for the current activity of chains to stop."""
+        for chain in chains:
+            if chain.activity is not None and not chain.cancelling:
+                chain.cancelling = True
+                self.outbox.append(Cancel(activity=chain.activity))
+
+    def drop_blocked(self, chains: Iterable[Chain]) -> list[Chain]:
+        """End the chains among `chains` that have nothing running; return them."""
+        ended = [chain for chain in chains if chain.activity is None]
+        for chain in ended:
+            if chain.device != HOST:
+                self._undo(chain, self.devices[chain.device])
+            self._end(chain)
+        return ended
+
+    def advance_blocked(self, now_s: float) -> None:
+        """Let chains go on that were waiting for memory or for a load."""
+        for chain in list(self.chains):
+            if chain.activity is None and not chain.cancelling:
+                self._advance(chain, now_s)
+
+    def expected_end_s(self, chain: Chain, now_s: float) -> float:
+        """Return when a chain is expected to end, always after `now_s`."""
+        left = sum(step.expected_s for step in chain.steps)
+        if chain.activity is None:
+            return now_s + max(left, 1e-6)
+        step = chain.steps[0]
+        whole = step.expected_s
+        if step.kind == "call" and chain.chunk is not None:
+            items = chain.chunk.stop - chain.chunk.start
+            whole = step.expected_s * (items - chain.items_done) / items
+        return max(
+            chain.step_since_s + left - step.expected_s + whole, now_s + _OVERRUN * whole + 1e-6
+        )
+
+    def observe_item(self, chain: Chain, event: ItemDone, now_s: float) -> None:
+        """Learn from a finished item what the device's prefill and decode really take."""
+        chain.items_done += 1
+        chain.step_since_s = now_s
+        if chain.device == HOST:
+            return
+        device, model = self.cluster.devices[chain.device].id, chain.steps[0].model
+        new = event.prompt_tokens - event.cached_tokens
+        if event.prefill_s > 0 and new > 0:
+            self.estimator.observe_prefill(
+                device, model, new, event.cached_tokens, event.prefill_s,
+                concurrency=chain.concurrency,
+            )  # fmt: skip
+        if event.decode_s > 0 and event.output_tokens > 0:
+            self.estimator.observe_decode(
+                device, model, event.output_tokens, event.prompt_tokens, event.decode_s,
+                concurrency=chain.concurrency,
+            )  # fmt: skip
+
+    def observe_step(self, chain: Chain, seconds: float) -> None:
+        """Learn from a finished load or unload."""
+        step = chain.steps[0]
+        if chain.device == HOST or seconds <= 0:
+            return
+        device = self.cluster.devices[chain.device].id
+        if step.kind == "load":
+            self.estimator.observe_load(device, step.model, seconds)
+        elif step.kind == "unload":
+            self.estimator.observe_unload(device, step.model, seconds)
+
+    def _prepare(self, model: str, d: int) -> deque[Step] | None:
+        """Reserve room for a model and return the steps that bring it in; None if impossible."""
+        state, m = self.devices[d], self._models[model]
+        entry = state.models.get(model)
+        if entry is not None and entry.status != "evicting":
+            return deque()
+        if entry is not None:
+            return None
+        gone = state.evictions(self._bytes(m))
+        if gone is None:
+            return None
+        tables = self.estimator.tables()
+        steps: deque[Step] = deque()
+        for name in gone:
+            state.models[name].status = "evicting"
+            steps.append(self._unload_step(d, name))
+        steps.append(Step("load", model, float(tables.load_s[d, m])))
+        state.models[model] = self._entry(state, model, self._bytes(m), "planned")
+        return steps
+
+    def _entry(
+        self,
+        state: DeviceState,
+        model: str,
+        reserved: int,
+        status: Literal["planned", "resident"],
+    ) -> ResidentModel:
+        kind, count = state.device.prefix, state.device.sequences
+        slots = [SequenceSlot() for _ in range(count)] if kind == "sequences" else []
+        return ResidentModel(model, reserved, status, self.clock, slots)
+
+    def _advance(self, chain: Chain, now_s: float) -> None:
+        """Issue the chain's next activity if the state allows it."""
+        if chain.steps[0].kind == "load":
+            self._make_room(chain)
+        step = chain.steps[0]
+        command = self._command(chain, step, self._last_activity + 1)
+        if command is None:
+            return
+        self._last_activity += 1
+        chain.activity, chain.step_since_s = self._last_activity, now_s
+        self._by_activity[self._last_activity] = chain
+        if step.kind == "call":
+            calls = [c for c in self.chains if c.device == chain.device and c.activity is not None]
+            chain.concurrency = sum(1 for c in calls if c.steps[0].kind == "call")
+        self.outbox.append(command)
+
+    def _make_room(self, chain: Chain) -> None:
+        """Add unloads where an eviction this chain counted on was taken back."""
+        state = self.devices[chain.device]
+        for name in reversed(state.evictions(0) or ()):
+            state.models[name].status = "evicting"
+            chain.steps.appendleft(self._unload_step(chain.device, name))
+
+    def _unload_step(self, d: int, model: str) -> Step:
+        seconds = self.estimator.tables().unload_s[d, self._models[model]]
+        return Step("unload", model, float(seconds))
+
+    def _command(self, chain: Chain, step: Step, activity: ActivityId) -> Command | None:
+        if chain.device == HOST:
+            assert chain.chunk is not None
+            return RunTool(activity=activity, chunk=chain.chunk)
+        state = self.devices[chain.device]
+        device, entry = state.device.id, state.models[step.model]
+        if step.kind == "unload":
+            return Unload(activity=activity, device=device, model=step.model)
+        if step.kind == "load":
+            if state.reserved_bytes() + entry.reserved_bytes > state.device.memory_bytes:
+                return None
+            entry.status = "loading"
+            return Load(activity=activity, device=device, model=step.model)
+        if entry.status != "resident":
+            return None
+        assert chain.chunk is not None
+        return Call(
+            activity=activity,
+            device=device,
+            model=step.model,
+            chunk=chain.chunk,
+            sequence=chain.sequence,
+        )
+
+    def _undo(self, chain: Chain, state: DeviceState) -> None:
+        """Take back what an unfinished chain reserved."""
+        for step in chain.steps:
+            entry = state.models.get(step.model)
+            if entry is None:
+                continue
+            if step.kind == "unload" and entry.status == "evicting":
+                entry.status = "resident"
+            elif step.kind == "load":
+                del state.models[step.model]
+            elif step.kind == "call" and chain.sequence >= 0:
+                entry.sequences[chain.sequence].path = ()
+
+    def _release(self, chain: Chain) -> None:
+        if chain.activity is not None:
+            del self._by_activity[chain.activity]
+            chain.activity = None
+
+    def _end(self, chain: Chain) -> None:
+        self.chains.remove(chain)
+        if chain.device == HOST or chain.ready is None:
+            return
+        entry = self.devices[chain.device].models.get(
+            self.cluster.models[chain.ready.work.model].id
+        )
+        if entry is not None:
+            entry.users -= 1
+            if chain.sequence >= 0:
+                entry.sequences[chain.sequence].busy = False
+
+    def _serve_unmanaged(self, state: DeviceState) -> None:
+        if state.device.managed:
+            return
+        for model in self.cluster.models:
+            if self.cluster.supports(state.device, model):
+                state.models[model.id] = self._entry(state, model.id, 0, "resident")
+
+    def _bytes(self, m: int) -> int:
+        return self.cluster.models[m].footprint_bytes
+
+    def _call_seconds(self, ready: ReadyChunk, d: int, cached: int) -> float:
+        tables, work = self.estimator.tables(), ready.work
+        p, q = tables.prefill[d, work.model], tables.decode[d, work.model]
+        return call_seconds(
+            work.first_tokens,
+            float(cached),
+            (work.rest_items, work.rest_tokens, work.head_tokens),
+            work.output_tokens,
+            (float(p[0]), float(p[1]), float(p[2])),
+            (float(q[0]), float(q[1]), float(q[2])),
+        )

@@ -1,0 +1,57 @@
+"""Prompt paths as rows of integers, so that shared prefixes are found by array comparison."""
+
+import numpy as np
+
+from fate.domain.graph import Path
+from fate.domain.snapshot import I32
+
+#: Segments of a path that count for prefix reuse; what lies deeper is computed anew anyway.
+DEPTH = 24
+
+#: Row of the empty path.
+EMPTY = 0
+
+
+class PathTable:
+    """Interns paths; equal entries at depth k in two rows mean equal first k + 1 segments."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, ...], int] = {}
+        self._nodes: dict[tuple[int, str], int] = {}
+        self._node_ids = np.full((64, DEPTH), -1, np.int32)
+        self._tokens = np.zeros((64, DEPTH), np.int32)
+        self.row(())
+
+    def row(self, path: Path) -> int:
+        """Return the row of `path`; token counts are those of its first appearance."""
+        key = tuple([segment.key for segment in path[:DEPTH]])
+        row = self._rows.get(key)
+        if row is None:
+            row = self._rows[key] = len(self._rows)
+            self._write(row, path[:DEPTH])
+        return row
+
+    def hits(self, prompts: list[int], contents: list[int]) -> I32:
+        """Return [prompts, contents] leading tokens of each prompt that each content holds."""
+        mine, tokens = self._node_ids[prompts], self._tokens[prompts]
+        theirs = self._node_ids[contents]
+        total = np.zeros((len(prompts), len(contents)), np.int32)
+        for depth in range(DEPTH):
+            column = mine[:, depth, None]
+            same = (column == theirs[None, :, depth]) & (column >= 0)
+            if not same.any():
+                break
+            total += same * tokens[:, depth, None]
+        return total
+
+    def _write(self, row: int, path: Path) -> None:
+        if row == len(self._node_ids):
+            self._node_ids = np.concatenate(
+                [self._node_ids, np.full_like(self._node_ids, -1)], axis=0
+            )
+            self._tokens = np.concatenate([self._tokens, np.zeros_like(self._tokens)], axis=0)
+        parent = -1
+        for depth, segment in enumerate(path):
+            parent = self._nodes.setdefault((parent, segment.key), len(self._nodes))
+            self._node_ids[row, depth] = parent
+            self._tokens[row, depth] = segment.tokens

@@ -1,0 +1,258 @@
+"""Builds the picture a policy sees; cost independent of how much work is waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fate.core.fleet import Fleet
+from fate.core.lifecycle import Instance, Lifecycle
+from fate.core.options import SchedulerOptions
+from fate.core.paths import EMPTY
+from fate.core.pool import ReadyChunk, Work
+from fate.domain.catalog import Cluster
+from fate.domain.snapshot import F64, I32, U8, Snapshot
+
+#: Children of one node that a snapshot shows at most, strided over all of them.
+_CHILDREN = 8
+
+
+@dataclass(slots=True)
+class _Nodes:
+    """Frontier chunks, then waiting instances, with the edges between them."""
+
+    frontier: list[ReadyChunk]
+    waiting: list[Instance] = field(default_factory=list[Instance])
+    depth_of: dict[int, int] = field(default_factory=dict[int, int])
+    row_of: dict[int, int] = field(default_factory=dict[int, int])
+    edges: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
+
+
+class SnapshotBuilder:
+    """Turns the core's state into arrays; what never changes is computed once."""
+
+    def __init__(
+        self, lifecycle: Lifecycle, fleet: Fleet, options: SchedulerOptions, seed: int
+    ) -> None:
+        self._lifecycle, self._fleet, self._options, self._seed = lifecycle, fleet, options, seed
+        cluster = fleet.cluster
+        self._bound = min(
+            max(options.frontier_per_device * len(cluster.devices), options.frontier_min),
+            options.frontier_max,
+        )
+        self._models = {model.id: m for m, model in enumerate(cluster.models)}
+        self._supports = np.array(
+            [[cluster.supports(d, m) for m in cluster.models] for d in cluster.devices], np.uint8
+        ).reshape(len(cluster.devices), len(cluster.models))
+        footprints = [model.footprint_bytes for model in cluster.models]
+        managed = np.array([[d.managed] for d in cluster.devices], np.int64)
+        self._footprint = managed * np.array([footprints], np.int64).reshape(1, -1)
+        self._memory = np.array([device.memory_bytes for device in cluster.devices], np.int64)
+        self._slots = max(device.slots for device in cluster.devices)
+        self._sequences = max(
+            max((d.sequences for d in cluster.devices if d.prefix == "sequences"), default=1), 1
+        )
+        self._pinned = np.repeat((1 - managed).astype(np.uint8), len(cluster.models), axis=1)
+        self._link = link_table(cluster)
+
+    def build(self, version: int, now_s: float, *, whole_frontier: bool) -> Snapshot:
+        """Return a snapshot; `whole_frontier` lifts the frontier's bound (early binding)."""
+        pool = self._lifecycle.pool
+        bound = len(pool) if whole_frontier else self._bound
+        nodes = self._nodes(pool.frontier(bound, now_s))
+        works = [ready.work for ready in nodes.frontier]
+        works += [self._lifecycle.waiting_work(instance) for instance in nodes.waiting]
+        resident, used_at, content, content_used_at, rows = self._state()
+        free_at_s, running = self._slots_now(now_s)
+        tables = self._fleet.estimator.tables()
+        model = np.array([work.model for work in works], np.int32)
+        child_ptr, child, child_share = _csr(nodes.edges)
+        return Snapshot(
+            version=version,
+            now_s=now_s,
+            seed=(self._seed, version),
+            clock=self._fleet.clock + 1,
+            ready_total=len(pool),
+            chunks=tuple([ready.chunk for ready in nodes.frontier]),
+            node_names=self._names(nodes),
+            model=model,
+            **_tokens(works),
+            tail_s=self._tails(nodes),
+            transfer_s=self._transfer(nodes),
+            output_bytes=self._output_bytes(nodes),
+            link=self._link,
+            instance=self._instances(nodes),
+            workflow=self._workflows(nodes),
+            eligible=self._eligible(nodes, model),
+            hit=self._lifecycle.paths.hits(
+                [work.path_row for work in works], rows + [work.left_row for work in works]
+            ),
+            waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
+            must_start=np.array([r.overdue_at_s <= now_s for r in nodes.frontier], np.uint8),
+            child_ptr=child_ptr,
+            child=child,
+            child_share=child_share,
+            free_at_s=free_at_s,
+            resident=resident,
+            used_at=used_at,
+            pinned=self._pinned,
+            footprint_bytes=self._footprint,
+            memory_bytes=self._memory,
+            content=content,
+            content_used_at=content_used_at,
+            running_instance=running,
+            load_s=tables.load_s,
+            unload_s=tables.unload_s,
+            prefill=tables.prefill,
+            decode=tables.decode,
+            slowdown=tables.slowdown,
+        )
+
+    def _nodes(self, frontier: list[ReadyChunk]) -> _Nodes:
+        """Breadth-first from the frontier: waiting stages within depth and number."""
+        nodes = _Nodes(frontier)
+        layer = [self._lifecycle.instances[ready.chunk.instance] for ready in frontier]
+        nodes.edges = [[] for _ in frontier]
+        rows = list(range(len(frontier)))
+        for _ in range(self._options.lookahead_depth):
+            next_layer: list[Instance] = []
+            for row, instance in zip(rows, layer, strict=True):
+                for child in _strided(instance.next_calls):
+                    if child.status != "waiting":
+                        continue
+                    if child.number not in nodes.row_of:
+                        if len(nodes.waiting) >= self._options.lookahead_max:
+                            continue
+                        nodes.row_of[child.number] = len(frontier) + len(nodes.waiting)
+                        nodes.waiting.append(child)
+                        nodes.edges.append([])
+                        next_layer.append(child)
+                    share = 1.0 / max(child.parents_left, 1) / max(instance.open_chunks, 1)
+                    nodes.edges[row].append((nodes.row_of[child.number], share))
+            layer = next_layer
+            rows = [nodes.row_of[child.number] for child in layer]
+        return nodes
+
+    def _names(self, nodes: _Nodes) -> tuple[str, ...]:
+        names = [str(ready.chunk) for ready in nodes.frontier]
+        return tuple(names + [instance.id for instance in nodes.waiting])
+
+    def _tails(self, nodes: _Nodes) -> F64:
+        return np.array([owner.tail_s for owner in self._instances_of(nodes)], np.float64)
+
+    def _instances(self, nodes: _Nodes) -> I32:
+        return np.array([owner.number for owner in self._instances_of(nodes)], np.int32)
+
+    def _workflows(self, nodes: _Nodes) -> I32:
+        return np.array([owner.workflow.number for owner in self._instances_of(nodes)], np.int32)
+
+    def _instances_of(self, nodes: _Nodes) -> list[Instance]:
+        instances = self._lifecycle.instances
+        return [instances[ready.chunk.instance] for ready in nodes.frontier] + nodes.waiting
+
+    def _output_bytes(self, nodes: _Nodes) -> F64:
+        items = [ready.chunk.stop - ready.chunk.start for ready in nodes.frontier]
+        items += [instance.stage.items for instance in nodes.waiting]
+        owners = self._instances_of(nodes)
+        sizes = [o.stage.output_bytes * n for o, n in zip(owners, items, strict=True)]
+        return np.array(sizes, np.float64)
+
+    def _transfer(self, nodes: _Nodes) -> F64:
+        """Seconds to gather outputs that lie on devices already."""
+        owners = self._instances_of(nodes)
+        seconds = np.zeros((len(owners), len(self._fleet.devices)))
+        for row, owner in enumerate(owners):
+            for source, size in self._lifecycle.gathered(owner):
+                seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
+        return seconds
+
+    def _eligible(self, nodes: _Nodes, model: I32) -> U8:
+        healthy = np.array([state.healthy for state in self._fleet.devices], np.uint8)
+        eligible = np.ascontiguousarray((self._supports * healthy[:, None])[:, model].T)
+        for row, ready in enumerate(nodes.frontier):
+            if ready.avoid and any(
+                eligible[row, d] for d in range(len(healthy)) if d not in ready.avoid
+            ):
+                eligible[row, list(ready.avoid)] = 0
+        return eligible
+
+    def _state(self) -> tuple[U8, np.ndarray, I32, np.ndarray, list[int]]:
+        """Residency and sequence contents [D, M, K], and the path row of each content."""
+        shape = (len(self._fleet.devices), len(self._models))
+        resident, used_at = np.zeros(shape, np.uint8), np.zeros(shape, np.int64)
+        content = np.full((*shape, self._sequences), -2, np.int32)
+        content_used_at = np.zeros((*shape, self._sequences), np.int64)
+        rows: list[int] = []
+        for d, state in enumerate(self._fleet.devices):
+            if state.device.prefix == "sequences":
+                content[d, :, : state.device.sequences] = -1
+            for name, entry in state.models.items():
+                if entry.status == "evicting":
+                    continue
+                m = self._models[name]
+                resident[d, m], used_at[d, m] = 1, entry.used_at
+                for k, sequence in enumerate(entry.sequences):
+                    row = self._lifecycle.paths.row(sequence.path)
+                    if row != EMPTY:
+                        content[d, m, k] = len(rows)
+                        rows.append(row)
+                    content_used_at[d, m, k] = sequence.used_at
+        return resident, used_at, content, content_used_at, rows
+
+    def _slots_now(self, now_s: float) -> tuple[F64, I32]:
+        """When each compute slot is free, and the instance that holds it."""
+        fleet = self._fleet
+        free_at_s = np.full((len(fleet.devices), self._slots), np.inf)
+        running = np.full((len(fleet.devices), self._slots), -1, np.int32)
+        taken = [0] * len(fleet.devices)
+        for d, state in enumerate(fleet.devices):
+            if state.healthy:
+                free_at_s[d, : state.device.slots] = now_s
+        for chain in fleet.chains:
+            if chain.device >= 0 and chain.chunk is not None:
+                slot = taken[chain.device]
+                taken[chain.device] += 1
+                free_at_s[chain.device, slot] = fleet.expected_end_s(chain, now_s)
+                number = self._lifecycle.instances[chain.chunk.instance].number
+                running[chain.device, slot] = number
+        return free_at_s, running
+
+
+def link_table(cluster: Cluster) -> F64:
+    """Return [D, D, 2] (fixed, per byte) seconds between devices; zero where no link is given.
+
+    Outputs without a declared link pass through the host, as text does: for free.
+    """
+    index = {device.id: d for d, device in enumerate(cluster.devices)}
+    table = np.zeros((len(index), len(index), 2))
+    for link in cluster.links:
+        cell = (link.latency_s, 1.0 / link.bytes_per_s)
+        table[index[link.source], index[link.target]] = cell
+    return table
+
+
+def _strided(children: Sequence[Instance]) -> Sequence[Instance]:
+    """Return at most `_CHILDREN` of them, evenly spread."""
+    return children[:: -(-len(children) // _CHILDREN) or 1]
+
+
+def _tokens(works: list[Work]) -> dict[str, F64]:
+    """Return the token columns of a snapshot."""
+    names = ("first_tokens", "rest_tokens", "head_tokens", "rest_items", "output_tokens")
+    table = np.array(
+        [
+            [w.first_tokens, w.rest_tokens, w.head_tokens, w.rest_items, w.output_tokens]
+            for w in works
+        ],
+        np.float64,
+    ).reshape(len(works), len(names))
+    return {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(names)}
+
+
+def _csr(edges: list[list[tuple[int, float]]]) -> tuple[I32, I32, F64]:
+    """Return edges as (pointers, targets, weights)."""
+    pointers = np.zeros(len(edges) + 1, np.int32)
+    pointers[1:] = np.cumsum([len(row) for row in edges])
+    flat = [edge for row in edges for edge in row]
+    targets = np.array([target for target, _ in flat], np.int32)
+    return pointers, targets, np.array([share for _, share in flat], np.float64)

@@ -1,0 +1,113 @@
+"""Virtual time: a heap of events around the core."""
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import count
+
+from fate.domain.errors import ProtocolError
+from fate.domain.graph import Graph
+from fate.domain.messages import (
+    Command,
+    Event,
+    Expand,
+    PlanLate,
+    Record,
+    RequestPlan,
+    Submitted,
+    WakeAt,
+    Woke,
+    WorkflowEnded,
+)
+from fate.drivers.setup import Outcome, Setup, answer, record, workflow_ends
+from fate.drivers.world import Truth, World
+
+#: Modelled seconds from a request to its plan: measured planning time would not be reproducible.
+PLANNING_S = 0.002
+
+
+def simulate(
+    arrivals: Iterable[tuple[float, Graph]],
+    setup: Setup,
+    truth: Truth | None = None,
+    *,
+    planning_s: float = PLANNING_S,
+    on_record: Callable[[Record], None] | None = None,
+) -> Outcome:
+    """Run workflows in virtual time until nothing is left to happen.
+
+    Args:
+        arrivals: (seconds, graph) in any order.
+        setup: cluster, profile, policy, options, seed.
+        truth: what really happens; None means exactly what the profile says.
+        planning_s: modelled planning time.
+        on_record: told of every step as it is taken.
+
+    Returns:
+        The outcome, with every step of the decision log.
+    """
+    simulation = _Simulation(setup, truth or Truth(profile=setup.profile), planning_s)
+    for at_s, graph in arrivals:
+        simulation.world.arrive(graph)
+        simulation.push(at_s, Submitted(graph=graph))
+    return simulation.run(on_record)
+
+
+class _Simulation:
+    def __init__(self, setup: Setup, truth: Truth, planning_s: float) -> None:
+        self.world = World(setup.cluster, truth, setup.seed)
+        self._core, self._policy, self._planning_s = setup.scheduler(), setup.policy, planning_s
+        self._heap: list[tuple[float, int, Event]] = []
+        self._sequence = count()
+        self._arrivals_left = 0
+
+    def push(self, at_s: float, event: Event) -> None:
+        """Let an event happen at a time."""
+        self._arrivals_left += isinstance(event, Submitted)
+        heappush(self._heap, (at_s, next(self._sequence), event))
+
+    def run(self, on_record: Callable[[Record], None] | None) -> Outcome:
+        """Take steps until every workflow has ended."""
+        records: list[Record] = []
+        ended: dict[str, WorkflowEnded] = {}
+        last_end_s = 0.0
+        while self._heap and (self._arrivals_left or not self._core.finished):
+            now_s, batch = self._next_batch()
+            commands = self._core.handle(batch, now_s)
+            for command in commands:
+                self._execute(command, now_s)
+            records.append(record(now_s, batch, commands))
+            if on_record is not None:
+                on_record(records[-1])
+            ends = workflow_ends(commands)
+            if ends:
+                ended.update(ends)
+                last_end_s = now_s
+        if not self._core.finished:
+            raise ProtocolError("the simulation ran out of events with work left: a lost wake-up")
+        return Outcome(makespan_s=last_end_s, records=tuple(records), ended=ended)
+
+    def _next_batch(self) -> tuple[float, list[Event]]:
+        now_s, batch = self._heap[0][0], list[Event]()
+        while self._heap and self._heap[0][0] == now_s:
+            batch.append(heappop(self._heap)[2])
+        self._arrivals_left -= sum(isinstance(event, Submitted) for event in batch)
+        return now_s, batch
+
+    def _execute(self, command: Command, now_s: float) -> None:
+        match command:
+            case RequestPlan():
+                self._plan(command, now_s)
+            case Expand():
+                self.push(now_s, self.world.expand(command))
+            case WakeAt(at_s=at_s):
+                self.push(max(at_s, now_s), Woke(at_s=at_s))
+            case WorkflowEnded():
+                pass
+            case _:
+                for at_s, event in self.world.sample(command, now_s):
+                    self.push(at_s, event)
+
+    def _plan(self, request: RequestPlan, now_s: float) -> None:
+        if request.grace_s < self._planning_s:
+            self.push(now_s + request.grace_s, PlanLate(version=request.version))
+        self.push(now_s + self._planning_s, answer(self._policy, request))

@@ -1,0 +1,269 @@
+"""The truth of a simulated cluster: what things really take, apart from any estimate.
+
+Every draw is seeded by (run seed, what it is about), so that the order in which things are asked
+changes nothing and two policies meet the same world.
+"""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+from fate.cost.profile import CallCosts, Profile
+from fate.cost.terms import decode_seconds, prefill_seconds
+from fate.domain.catalog import Cluster
+from fate.domain.graph import (
+    ITEM,
+    Graph,
+    InstanceId,
+    Path,
+    Segment,
+    Stage,
+    item_key,
+    path_tokens,
+    shared_tokens,
+)
+from fate.domain.messages import (
+    Activity,
+    Call,
+    Cancel,
+    Cancelled,
+    Done,
+    Event,
+    Expand,
+    Expanded,
+    Failed,
+    ItemDone,
+    Load,
+    Move,
+    RunTool,
+    Unload,
+    Warm,
+)
+from fate.domain.state import usable_hit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truth:
+    """How the world differs from the estimates.
+
+    Attributes:
+        profile: true costs.
+        noise: sigma of the log-normal factor on every duration (mean 1).
+        length_noise: sigma of the log-normal factor on output lengths (mean 1).
+        failure_rate: probability that an attempt of a call fails half-way.
+    """
+
+    profile: Profile
+    noise: float = 0.0
+    length_noise: float = 0.0
+    failure_rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a call took, as an engine would report it."""
+
+    cached_tokens: int
+    prefill_s: float
+    decode_s: float
+
+
+class Physics:
+    """Durations and caches of real devices; behind the simulator and behind fake engines."""
+
+    def __init__(self, cluster: Cluster, truth: Truth, seed: int) -> None:
+        self._truth, self._seed = truth, seed
+        self._contents: dict[tuple[str, str, int], Path] = {}
+        self._sequences = {
+            device.id: device.sequences if device.prefix == "sequences" else 0
+            for device in cluster.devices
+        }
+
+    def load_s(self, device: str, model: str, nonce: str) -> float:
+        """Seconds of a load; the model comes up with empty sequences."""
+        self._forget(device, model)
+        return self._costs(device, model).load_s * self.factor("load", device, model, nonce)
+
+    def unload_s(self, device: str, model: str, nonce: str) -> float:
+        """Seconds of an unload."""
+        self._forget(device, model)
+        return self._costs(device, model).unload_s * self.factor("unload", device, model, nonce)
+
+    def call(
+        self, device: str, model: str, prompt: Path, answer: Segment, sequence: int, running: int
+    ) -> Measured:
+        """Run one item: its prompt and answer then fill the sequence.
+
+        `running` counts the calls on the device, this one included.
+        """
+        costs, tokens = self._costs(device, model), path_tokens(prompt)
+        slot, cached = (device, model, sequence), 0
+        if 0 <= sequence < self._sequences[device]:
+            cached = int(usable_hit(shared_tokens(prompt, self._contents.get(slot, ())), tokens))
+            self._contents[slot] = (*prompt, answer)
+        factor = self.factor("call", answer.key, device) * self._slowdown(device, running)
+        return Measured(
+            cached,
+            prefill_seconds(float(tokens - cached), float(cached), *costs.prefill) * factor,
+            decode_seconds(float(answer.tokens), float(tokens), *costs.decode) * factor,
+        )
+
+    def factor(self, *about: str) -> float:
+        """Return the noise on a duration."""
+        return self._log_normal(self._truth.noise, *about)
+
+    def length(self, stage: Stage, instance: InstanceId, item: int) -> int:
+        """Return the true number of output tokens of an item."""
+        factor = self._log_normal(self._truth.length_noise, "length", instance, str(item))
+        longest = stage.max_tokens or 1 << 30
+        return max(1, min(round(stage.output_tokens * factor), longest))
+
+    def draw(self, *about: str) -> float:
+        """Return a uniform number in [0, 1) that depends on the seed and `about` only."""
+        return random.Random(":".join((str(self._seed), *about))).random()  # noqa: S311  # not a secret
+
+    def _log_normal(self, sigma: float, *about: str) -> float:
+        if not sigma:
+            return 1.0
+        generator = random.Random(":".join((str(self._seed), *about)))  # noqa: S311  # not a secret
+        return math.exp(generator.gauss(-sigma * sigma / 2.0, sigma))
+
+    def _slowdown(self, device: str, running: int) -> float:
+        factors = self._truth.profile.slowdown.get(device, ())
+        return factors[min(running, len(factors)) - 1] if factors else 1.0
+
+    def _costs(self, device: str, model: str) -> CallCosts:
+        return self._truth.profile.costs[device][model]
+
+    def _forget(self, device: str, model: str) -> None:
+        for key in [k for k in self._contents if k[:2] == (device, model)]:
+            del self._contents[key]
+
+
+@dataclass(slots=True)
+class World:
+    """Answers commands with the events they lead to, each with its time."""
+
+    cluster: Cluster
+    truth: Truth
+    seed: int
+    physics: Physics = field(init=False)
+    _stages: dict[InstanceId, Stage] = field(default_factory=dict[InstanceId, Stage])
+    _expanded: dict[InstanceId, Expanded] = field(default_factory=dict[InstanceId, Expanded])
+    _calls_until_s: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    _located: dict[InstanceId, dict[str, int]] = field(
+        default_factory=dict[InstanceId, dict[str, int]]
+    )
+
+    def __post_init__(self) -> None:
+        """Set up the physics."""
+        self.physics = Physics(self.cluster, self.truth, self.seed)
+
+    def arrive(self, graph: Graph) -> None:
+        """Take note of a workflow's stages."""
+        for stage in graph.stages:
+            self._stages[graph.instance(stage.id)] = stage
+
+    def expand(self, command: Expand) -> Expanded:
+        """Reveal an instance: its declared prompt, as many items as declared."""
+        stage = self._stages[command.instance]
+        expanded = declared_expansion(command.instance, stage)
+        self._expanded[command.instance] = expanded
+        return expanded
+
+    def sample(self, command: Activity | Cancel, now_s: float) -> list[tuple[float, Event]]:
+        """Return what a command leads to; the core ignores outcomes of cancelled attempts."""
+        match command:
+            case Load():
+                return self._load(command, now_s)
+            case Unload():
+                return self._unload(command, now_s)
+            case Call():
+                return self._call(command, now_s)
+            case RunTool():
+                return self._tool(command, now_s)
+            case Cancel():
+                return [(now_s, Cancelled(activity=command.activity))]
+            case Move() | Warm():
+                reason = "this world has no such activity"
+                return [(now_s, Failed(activity=command.activity, reason=reason, retryable=False))]
+
+    def _load(self, command: Load, now_s: float) -> list[tuple[float, Event]]:
+        nonce = str(command.activity)
+        seconds = self.physics.load_s(command.device, command.model, nonce)
+        return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
+
+    def _unload(self, command: Unload, now_s: float) -> list[tuple[float, Event]]:
+        nonce = str(command.activity)
+        seconds = self.physics.unload_s(command.device, command.model, nonce)
+        return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
+
+    def _tool(self, command: RunTool, now_s: float) -> list[tuple[float, Event]]:
+        stage, chunk = self._stages[command.chunk.instance], command.chunk
+        events: list[tuple[float, Event]] = []
+        for item in range(chunk.start, chunk.stop):
+            now_s += stage.tool_s * self.physics.factor("tool", chunk.instance, str(item))
+            events.append((now_s, ItemDone(activity=command.activity, item=item)))
+        return [*events, (now_s, Done(activity=command.activity))]
+
+    def _call(self, command: Call, now_s: float) -> list[tuple[float, Event]]:
+        chunk, activity = command.chunk, command.activity
+        stage, expanded = self._stages[chunk.instance], self._expanded[chunk.instance]
+        until_s = [t for t in self._calls_until_s.get(command.device, []) if t > now_s]
+        running, events = len(until_s) + 1, list[tuple[float, Event]]()
+        now_s += self._gather_s(chunk.instance, command.device)
+        fails = self.physics.draw("fail", str(chunk), str(activity)) < self.truth.failure_rate
+        for item in range(chunk.start, chunk.stop):
+            prompt = expanded.head + expanded.tails[item]
+            tokens = self.physics.length(stage, chunk.instance, item)
+            answer = Segment(item_key(chunk.instance, item), tokens)
+            took = self.physics.call(
+                command.device, command.model, prompt, answer, command.sequence, running
+            )
+            now_s += took.prefill_s + took.decode_s
+            if fails and item == (chunk.start + chunk.stop) // 2:
+                events.append((now_s, Failed(activity=activity, reason="simulated failure")))
+                break
+            events.append((now_s, _item_done(activity, item, prompt, tokens, took)))
+            places = self._located.setdefault(chunk.instance, {})
+            places[command.device] = places.get(command.device, 0) + stage.output_bytes
+        else:
+            events.append((now_s, Done(activity=activity)))
+        self._calls_until_s[command.device] = [*until_s, now_s]
+        return events
+
+    def _gather_s(self, instance: InstanceId, device: str) -> float:
+        """Seconds to bring the parents' artefacts over links; text is on the host already."""
+        links = {link.source: link for link in self.cluster.links if link.target == device}
+        workflow = instance.rpartition("/")[0]
+        seconds = 0.0
+        for parent in self._stages[instance].parents:
+            for source, size in self._located.get(f"{workflow}/{parent}", {}).items():
+                if size and source in links:
+                    seconds += links[source].latency_s + size / links[source].bytes_per_s
+        return seconds
+
+
+def declared_expansion(instance: InstanceId, stage: Stage) -> Expanded:
+    """Return an instance's prompts as its stage declares them, items told apart by their keys."""
+    if not stage.mapped:
+        return Expanded(instance=instance, head=stage.prompt)
+    cut = next((i for i, s in enumerate(stage.prompt) if s.key.startswith(ITEM)), None)
+    head, rest = stage.prompt[:cut], stage.prompt[cut:] if cut is not None else ()
+    tails = tuple(
+        tuple(Segment(f"{s.key}#{item}", s.tokens) if s.key.startswith(ITEM) else s for s in rest)
+        for item in range(stage.items)
+    )
+    return Expanded(instance=instance, head=head, tails=tails)
+
+
+def _item_done(activity: int, item: int, prompt: Path, tokens: int, took: Measured) -> ItemDone:
+    return ItemDone(
+        activity=activity,
+        item=item,
+        prompt_tokens=path_tokens(prompt),
+        cached_tokens=took.cached_tokens,
+        output_tokens=tokens,
+        prefill_s=took.prefill_s,
+        decode_s=took.decode_s,
+    )
