@@ -18,12 +18,12 @@ from fate.domain.errors import FateError
 BUILTIN: dict[str, dict[str, str]] = {
     "policy": {
         "fate": "fate.policy.fate.policy:FatePolicy",
-        "heft": "fate.policy.baselines.classical:Heft",
-        "idle-affinity": "fate.policy.baselines.simple:IdleAffinity",
-        "late-eft": "fate.policy.baselines.classical:LateEft",
-        "least-loaded": "fate.policy.baselines.simple:LeastLoaded",
-        "round-robin": "fate.policy.baselines.simple:RoundRobin",
-        "round-robin-idle": "fate.policy.baselines.simple:RoundRobinIdle",
+        "heft": "fate.policy.baselines.classical:heft",
+        "idle-affinity": "fate.policy.baselines.greedy:idle_affinity",
+        "late-eft": "fate.policy.baselines.greedy:late_eft",
+        "least-loaded": "fate.policy.baselines.queueing:least_loaded",
+        "round-robin": "fate.policy.baselines.queueing:round_robin",
+        "round-robin-idle": "fate.policy.baselines.queueing:round_robin_idle",
     },
     "engine": {
         "fake": "fate.engines.fake:FakeEngine",
