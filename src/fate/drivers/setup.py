@@ -8,12 +8,19 @@ from fate.core.scheduler import Scheduler
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.messages import (
+    Cancelled,
     Command,
+    Done,
     Event,
+    Expanded,
+    ExpandFailed,
+    Failed,
+    ItemDone,
     PlanFailed,
     Planned,
     Record,
     RequestPlan,
+    Submitted,
     WorkflowEnded,
     WorkflowStatus,
 )
@@ -48,9 +55,28 @@ class Outcome:
     @property
     def status(self) -> WorkflowStatus:
         """The worst status of any workflow: failed, then cancelled, then ok."""
-        ranking: tuple[WorkflowStatus, ...] = ("failed", "cancelled")
-        found = {end.status for end in self.ended.values()}
-        return next((status for status in ranking if status in found), "ok")
+        found = [end.status for end in self.ended.values()]
+        return "failed" if "failed" in found else "cancelled" if "cancelled" in found else "ok"
+
+
+def in_order(events: Sequence[Event]) -> list[Event]:
+    """Return a batch in canonical order, so that drivers which collect it differently agree.
+
+    Workflows, then expansions, then outcomes by activity (items before their end), then the rest.
+    """
+
+    def rank(event: Event) -> tuple[int, int]:
+        match event:
+            case Submitted():
+                return 0, 0
+            case Expanded() | ExpandFailed():
+                return 1, 0
+            case ItemDone() | Done() | Failed() | Cancelled():
+                return 2, event.activity
+            case _:
+                return 3, 0
+
+    return sorted(events, key=rank) if len(events) > 1 else list(events)
 
 
 def record(at_s: float, events: Sequence[Event], commands: Sequence[Command]) -> Record:

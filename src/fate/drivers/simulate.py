@@ -18,7 +18,7 @@ from fate.domain.messages import (
     Woke,
     WorkflowEnded,
 )
-from fate.drivers.setup import Outcome, Setup, answer, record, workflow_ends
+from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflow_ends
 from fate.drivers.world import Truth, World
 
 #: Modelled seconds from a request to its plan: measured planning time would not be reproducible.
@@ -91,7 +91,7 @@ class _Simulation:
         while self._heap and self._heap[0][0] == now_s:
             batch.append(heappop(self._heap)[2])
         self._arrivals_left -= sum(isinstance(event, Submitted) for event in batch)
-        return now_s, batch
+        return now_s, in_order(batch)
 
     def _execute(self, command: Command, now_s: float) -> None:
         match command:

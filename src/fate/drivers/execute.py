@@ -1,0 +1,181 @@
+"""Turns commands into work on engines, and the work's results into events."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fate.domain.errors import FateError
+from fate.domain.graph import Chunk, InstanceId
+from fate.domain.messages import (
+    Activity,
+    Call,
+    Cancelled,
+    DeviceLost,
+    Done,
+    Event,
+    Expanded,
+    ExpandFailed,
+    Failed,
+    ItemDone,
+    Load,
+    Move,
+    RunTool,
+    Unload,
+    Warm,
+)
+from fate.drivers.clock import Clock
+from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine, EngineError
+
+
+class Work(Protocol):
+    """One workflow's content, as the expander offers it."""
+
+    def expand(self, instance: InstanceId) -> Expanded | ExpandFailed:
+        """Render an instance."""
+        ...
+
+    def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
+        """Return one item's call."""
+        ...
+
+    def run_tool(self, instance: InstanceId, item: int) -> str:
+        """Run a tool on one item, in any thread."""
+        ...
+
+    def check(self, instance: InstanceId, item: int, text: str) -> str | None:
+        """Return why an answer is not acceptable."""
+        ...
+
+    def learn(self, request: CallRequest, result: CallResult) -> None:
+        """Learn from an answer how long texts are in tokens."""
+        ...
+
+
+class OutputWriter(Protocol):
+    """Where finished texts go."""
+
+    def put(self, instance: str, item: int, text: str, meta: dict[str, Any]) -> None:
+        """Store an item's text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long an activity may take before it counts as failed [s]."""
+
+    load_s: float = 300.0
+    unload_s: float = 60.0
+    call_s: float = 600.0
+    tool_s: float = 120.0
+
+
+class Executor:
+    """Runs one activity at a time per call of `run`; many run side by side."""
+
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        works: Mapping[str, Work],
+        outputs: OutputWriter,
+        clock: Clock,
+        limits: Limits | None = None,
+    ) -> None:
+        self.engines, self.works, self._outputs = engines, works, outputs
+        self._clock, self._limits = clock, limits or Limits()
+
+    def expand(self, instance: InstanceId) -> Event:
+        """Render an instance whose parents are done."""
+        return self.work_of(instance).expand(instance)
+
+    def work_of(self, instance: InstanceId) -> Work:
+        """Return the workflow an instance belongs to."""
+        return self.works[instance.rpartition("/")[0]]
+
+    async def run(self, command: Activity, emit: Callable[[Event], None]) -> Event:
+        """Run an activity to its end; items are emitted as they finish.
+
+        Returns:
+            The one outcome: done, failed, cancelled, or the device lost.
+        """
+        activity = command.activity
+        try:
+            return await self._run(command, emit)
+        except asyncio.CancelledError:
+            return Cancelled(activity=activity)
+        except TimeoutError:
+            limit = self._limit_s(command)
+            return Failed(activity=activity, reason=f"took longer than its limit of {limit:g} s")
+        except DeviceLostError as error:
+            assert not isinstance(command, RunTool)
+            return DeviceLost(device=command.device, reason=str(error))
+        except EngineError as error:
+            return Failed(activity=activity, reason=str(error), retryable=error.retryable)
+        except FateError as error:
+            return Failed(activity=activity, reason=str(error))
+
+    async def _run(self, command: Activity, emit: Callable[[Event], None]) -> Event:
+        match command:
+            case Load(activity=activity, device=device, model=model):
+                async with asyncio.timeout(self._limits.load_s):
+                    loaded = await self.engines[device].load(model)
+                return Done(activity=activity, seconds=loaded.seconds)
+            case Unload(activity=activity, device=device, model=model):
+                async with asyncio.timeout(self._limits.unload_s):
+                    seconds = await self.engines[device].unload(model)
+                return Done(activity=activity, seconds=seconds)
+            case Call():
+                return await self._call(command, emit)
+            case RunTool(activity=activity, chunk=chunk):
+                return await self._tool(activity, chunk, emit)
+            case Move() | Warm():
+                reason = f"{type(command).__name__.lower()}: no engine of this runtime offers it"
+                return Failed(activity=command.activity, reason=reason, retryable=False)
+
+    async def _call(self, command: Call, emit: Callable[[Event], None]) -> Event:
+        chunk, work = command.chunk, self.work_of(command.chunk.instance)
+        engine = self.engines[command.device]
+        for item in range(chunk.start, chunk.stop):
+            request = work.request(chunk.instance, item, command.sequence)
+            async with asyncio.timeout(self._limits.call_s):
+                result = await engine.call(request)
+            problem = work.check(chunk.instance, item, result.text)
+            if problem is not None:
+                return Failed(activity=command.activity, reason=problem)
+            work.learn(request, result)
+            meta = {"model": command.model, "device": command.device, "finish": result.finish}
+            self._outputs.put(chunk.instance, item, result.text, meta)
+            emit(_item_done(command.activity, item, result))
+        return Done(activity=command.activity)
+
+    async def _tool(self, activity: int, chunk: Chunk, emit: Callable[[Event], None]) -> Event:
+        work = self.work_of(chunk.instance)
+        for item in range(chunk.start, chunk.stop):
+            async with asyncio.timeout(self._limits.tool_s):
+                text = await asyncio.to_thread(work.run_tool, chunk.instance, item)
+            self._outputs.put(chunk.instance, item, text, {})
+            emit(ItemDone(activity=activity, item=item))
+        return Done(activity=activity)
+
+    def _limit_s(self, command: Activity) -> float:
+        match command:
+            case Load():
+                return self._limits.load_s
+            case Unload():
+                return self._limits.unload_s
+            case RunTool():
+                return self._limits.tool_s
+            case _:
+                return self._limits.call_s
+
+
+def _item_done(activity: int, item: int, result: CallResult) -> ItemDone:
+    return ItemDone(
+        activity=activity,
+        item=item,
+        prompt_tokens=result.prompt_tokens,
+        cached_tokens=result.cached_tokens,
+        output_tokens=result.output_tokens,
+        prefill_s=result.prefill_s,
+        decode_s=result.decode_s,
+    )

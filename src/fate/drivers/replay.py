@@ -1,0 +1,77 @@
+"""Journals: the core fed with recorded events, its commands held against the recorded ones."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fate.core.scheduler import Scheduler
+from fate.domain.errors import ReplayError
+from fate.domain.messages import Planned, Record, RequestPlan
+from fate.domain.plan import Plan
+from fate.domain.snapshot import Snapshot
+from fate.drivers.setup import Setup, answer, record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A plan as it was taken: what the policy saw, and what it answered."""
+
+    at_s: float
+    snapshot: Snapshot
+    plan: Plan
+
+
+def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
+    """Feed recorded events to a fresh core and check every command.
+
+    Returns:
+        The core in the state the journal ends in.
+
+    Raises:
+        ReplayError: a record's commands differ from what the core answers.
+    """
+    core = setup.scheduler()
+    for number, recorded in enumerate(records):
+        commands = core.handle(recorded.events, recorded.at_s)
+        actual = record(recorded.at_s, recorded.events, commands)
+        if actual != recorded:
+            raise ReplayError(
+                f"record {number} at {recorded.at_s:.3f} s: the journal says "
+                f"{list(recorded.commands)}, the core answers {list(actual.commands)}; it was "
+                f"written by another version, or is damaged"
+            )
+    return core
+
+
+def decisions(records: Iterable[Record], setup: Setup) -> Iterator[Decision]:
+    """Yield every plan of a journal with the snapshot it was made from."""
+    core = setup.scheduler()
+    asked: dict[int, Snapshot] = {}
+    for recorded in records:
+        for event in recorded.events:
+            if isinstance(event, Planned) and event.version in asked:
+                snapshot = asked.pop(event.version)
+                yield Decision(at_s=recorded.at_s, snapshot=snapshot, plan=event.plan)
+        for command in core.handle(recorded.events, recorded.at_s):
+            if isinstance(command, RequestPlan):
+                asked = {command.version: command.snapshot}
+
+
+def replan(records: Iterable[Record], setup: Setup) -> Iterator[tuple[Decision, Plan | None]]:
+    """Decide anew at every recorded decision.
+
+    Yields:
+        The recorded decision, and the plan the policy of `setup` makes of the same snapshot and
+        the memo of its own previous plan; None where the policy fails.
+    """
+    memo = None
+    for decision in decisions(records, setup):
+        request = RequestPlan(
+            version=decision.snapshot.version,
+            grace_s=setup.options.plan_grace_s,
+            snapshot=decision.snapshot,
+            memo=memo,
+        )
+        event = answer(setup.policy, request)
+        plan = event.plan if isinstance(event, Planned) else None
+        memo = decision.plan.memo
+        yield decision, plan

@@ -1,0 +1,260 @@
+"""Wall time: asyncio around the core. Planning runs in a worker thread, engines as tasks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fate.core.scheduler import Scheduler
+from fate.domain.graph import Graph
+from fate.domain.messages import (
+    Activity,
+    CancelAll,
+    Command,
+    DeviceLost,
+    DeviceReady,
+    Event,
+    Expand,
+    PlanFailed,
+    PlanLate,
+    Planned,
+    Record,
+    RequestPlan,
+    Submitted,
+    WakeAt,
+    Woke,
+    WorkflowEnded,
+)
+from fate.domain.messages import Cancel as CancelCommand
+from fate.drivers.clock import Clock, WallClock
+from fate.drivers.execute import Executor
+from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflow_ends
+from fate.engines.base import EngineError
+from fate.policy.base import Policy
+
+#: A lost device is restarted this often before it is given up.
+_RESTARTS = 3
+
+
+class RecordWriter(Protocol):
+    """Where the decision log goes; `commit` makes it durable together with the outputs."""
+
+    def append(self, record: Record) -> None:
+        """Add a record."""
+        ...
+
+    def commit(self) -> None:
+        """Make everything so far durable."""
+        ...
+
+
+@dataclass(slots=True)
+class Usage:
+    """What scheduling cost: wall readings, hence never in the decision log.
+
+    Attributes:
+        plan_s: wall seconds of each plan.
+        cpu_s: CPU seconds of planning and of the core together.
+    """
+
+    plan_s: list[float] = field(default_factory=list[float])
+    cpu_s: float = 0.0
+
+
+class Planner(Protocol):
+    """Answers plan requests without blocking the loop for long."""
+
+    async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
+        """Return the plan, or why there is none."""
+        ...
+
+
+class WallPlanner:
+    """Plans in a worker thread, or at once where the policy says that is cheaper."""
+
+    def __init__(self, policy: Policy, usage: Usage) -> None:
+        self._policy, self._usage = policy, usage
+
+    async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
+        """Return the policy's answer."""
+        if self._policy.inline:
+            return self._measured(request)
+        return await asyncio.to_thread(self._measured, request)
+
+    def _measured(self, request: RequestPlan) -> Planned | PlanFailed:
+        wall_s, cpu_s = time.perf_counter(), time.thread_time()
+        event = answer(self._policy, request)
+        self._usage.plan_s.append(time.perf_counter() - wall_s)
+        self._usage.cpu_s += time.thread_time() - cpu_s
+        return event
+
+
+class Runtime:
+    """Runs workflows on engines under one core.
+
+    Events are collected in an inbox; each turn hands all of them to the core, journals the batch
+    with the answer, and only then lets the commands take effect.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        executor: Executor,
+        journal: RecordWriter,
+        *,
+        clock: Clock | None = None,
+        planner: Planner | None = None,
+        on_record: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.usage = Usage()
+        self._core: Scheduler = setup.scheduler()
+        self._executor, self._journal = executor, journal
+        self._clock: Clock = clock or WallClock()
+        self._planner: Planner = planner or WallPlanner(setup.policy, self.usage)
+        self._on_record = on_record
+        self._inbox: list[Event] = []
+        self._mail = asyncio.Event()
+        self._activities: dict[int, asyncio.Task[None]] = {}
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._lost: set[str] = set()
+        self._crash: BaseException | None = None
+
+    @property
+    def core(self) -> Scheduler:
+        """The decision core, to read its estimates after a run."""
+        return self._core
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the next turn."""
+        self._inbox.append(event)
+        self._mail.set()
+
+    def stop(self, reason: str) -> None:
+        """End cleanly: nothing new starts, what runs is cancelled, what is finished is kept."""
+        self.post(CancelAll(reason=reason))
+
+    async def run(self, graphs: Sequence[Graph]) -> Outcome:
+        """Run workflows to their end.
+
+        Returns:
+            The outcome; `records` is empty, the journal has them.
+        """
+        ended: dict[str, WorkflowEnded] = {}
+        last_end_s = 0.0
+        for graph in graphs:
+            self.post(Submitted(graph=graph))
+        try:
+            while graphs and not (ended and self._core.finished):
+                await self._clock.wait(self._mail)
+                if self._crash is not None:
+                    raise self._crash
+                now_s, commands = self._turn()
+                ends = workflow_ends(commands)
+                if ends:
+                    ended.update(ends)
+                    last_end_s = now_s
+        finally:
+            await self._end_tasks()
+            self._journal.commit()
+        return Outcome(makespan_s=last_end_s, records=(), ended=ended)
+
+    def _turn(self) -> tuple[float, list[Command]]:
+        batch, self._inbox = in_order(self._inbox), []
+        self._mail.clear()
+        now_s, cpu_s = self._clock.now_s(), time.thread_time()
+        commands = self._core.handle(batch, now_s)
+        step = record(now_s, batch, commands)
+        self._journal.append(step)
+        if any(not isinstance(command, RequestPlan | Expand) for command in commands):
+            self._journal.commit()
+        self.usage.cpu_s += time.thread_time() - cpu_s
+        for command in commands:
+            self._execute(command)
+        if self._on_record is not None:
+            self._on_record(step)
+        return now_s, commands
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case RequestPlan():
+                self._help(self._plan(command))
+            case Expand(instance=instance):
+                self.post(self._executor.expand(instance))
+            case WakeAt(at_s=at_s):
+                self._help(self._wake(at_s))
+            case CancelCommand(activity=activity):
+                task = self._activities.get(activity)
+                if task is not None:
+                    task.cancel()
+            case WorkflowEnded():
+                pass
+            case _:
+                task = asyncio.create_task(self._activity(command))
+                task.add_done_callback(self._watch)
+                self._activities[command.activity] = task
+
+    async def _activity(self, command: Activity) -> None:
+        try:
+            outcome = await self._executor.run(command, self.post)
+        finally:
+            del self._activities[command.activity]
+        if isinstance(outcome, DeviceLost):
+            self._device_lost(outcome)
+        else:
+            self.post(outcome)
+
+    async def _plan(self, request: RequestPlan) -> None:
+        late = self._help(self._late(request))
+        try:
+            self.post(await self._planner.plan(request))
+        finally:
+            late.cancel()
+
+    async def _late(self, request: RequestPlan) -> None:
+        await self._clock.sleep(request.grace_s)
+        self.post(PlanLate(version=request.version))
+
+    async def _wake(self, at_s: float) -> None:
+        await self._clock.sleep(max(at_s - self._clock.now_s(), 0.0))
+        self.post(Woke(at_s=at_s))
+
+    def _device_lost(self, event: DeviceLost) -> None:
+        """Tell the core once, and try to bring the device back."""
+        if event.device not in self._lost:
+            self._lost.add(event.device)
+            self.post(event)
+            self._help(self._restart(event.device))
+
+    async def _restart(self, device: str) -> None:
+        engine, reason = self._executor.engines[device], ""
+        for attempt in range(_RESTARTS):
+            await self._clock.sleep(0.2 * attempt)
+            try:
+                await engine.restart()
+            except EngineError as error:
+                reason = str(error)
+                continue
+            self._lost.discard(device)
+            self.post(DeviceReady(device=device))
+            return
+        self.post(DeviceLost(device=device, reason=reason, final=True))
+
+    def _help(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        task.add_done_callback(self._watch)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return task
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        """A bug in a task ends the run with its traceback, instead of leaving it waiting."""
+        if not task.cancelled() and task.exception() is not None:
+            self._crash = task.exception()
+            self._mail.set()
+
+    async def _end_tasks(self) -> None:
+        tasks = [*self._activities.values(), *self._helpers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
