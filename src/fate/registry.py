@@ -19,8 +19,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     "policy": {
         "fate": "fate.policy.fate.policy:FatePolicy",
         "heft": "fate.policy.baselines.classical:heft",
-        "idle-affinity": "fate.policy.baselines.greedy:idle_affinity",
-        "late-eft": "fate.policy.baselines.greedy:late_eft",
+        "idle-affinity": "fate.policy.baselines.greedy:IdleAffinity",
+        "late-eft": "fate.policy.baselines.greedy:LateEft",
         "least-loaded": "fate.policy.baselines.queueing:least_loaded",
         "round-robin": "fate.policy.baselines.queueing:round_robin",
         "round-robin-idle": "fate.policy.baselines.queueing:round_robin_idle",

@@ -182,15 +182,24 @@ class TestLateEft:
 
 
 class TestIdleAffinity:
-    """The free device takes what is cheapest to begin."""
+    """An idle device takes what is cheapest to begin."""
 
     def test_each_device_stays_with_its_model(self) -> None:
-        """Device 0 holds B, device 1 holds A; only what is left at the end costs a load."""
+        """Five calls; a load is paid for only when nothing cheaper is ready."""
         nodes = ready(A, A, B, A, A)
-        devices = [Box(resident={B: (-1, -1)}), Box(resident={A: (-1, -1)})]
-        # At 0 s: device 0 takes 3, device 1 takes 1. At 2 s: device 0 must load for any of
-        # 2, 4, 5 and takes 2 (until 14 s); device 1 takes 4, then 5.
-        assert step("idle-affinity", nodes, devices)[0] == [[3, 2], [1, 4, 5]]
+        holds_b, holds_a = {B: (-1, -1)}, {A: (-1, -1)}
+        both = [Box(resident=holds_b), Box(resident=holds_a)]
+        assert step("idle-affinity", nodes, both)[0] == [[3], [1]]
+        # 2 s later both are idle again: 2, 4 and 5 need A; device 0 must load for any of them.
+        left = [nodes[1], nodes[3], nodes[4]]
+        assert step("idle-affinity", left, both)[0] == [[2], [4]]
+        # Device 0 is loading A for 2; device 1 takes the last one.
+        assert step("idle-affinity", nodes[4:], [busy(8, holds_a), both[1]])[0] == [[], [5]]
+
+    def test_a_second_slot_shares_the_load(self) -> None:
+        """Once a slot has chosen A, its neighbour finds A loaded and B too expensive."""
+        box = Box(free_in=(0.0, 0.0), memory=200)
+        assert step("idle-affinity", ready(A, B, A), [box])[0] == [[1, 3]]
 
     def test_a_cached_prefix_is_cheaper(self) -> None:
         """Of two calls on a loaded model, the one whose prompt is half cached goes first."""
@@ -198,4 +207,4 @@ class TestIdleAffinity:
         nodes[1].hits = {0: 50}
         snapshot = make_snapshot(nodes, [Box(resident={A: (0, -1)})], MODELS, contents=1)
         plan = policy("idle-affinity").plan(snapshot, None)
-        assert numbered(snapshot, plan) == [[2, 1]]
+        assert numbered(snapshot, plan) == [[2]]
