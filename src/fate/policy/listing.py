@@ -116,6 +116,11 @@ class ListPolicy:
         """Immediate binding happens when work arrives, whether or not a device is idle."""
         return self.binding == "immediate"
 
+    @property
+    def inline(self) -> bool:
+        """A handful of comparisons per chunk."""
+        return True
+
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Keep what is bound, then place the other chunks in rank order."""
         p = plain(snapshot, Weights(depth=0), lookahead=False)

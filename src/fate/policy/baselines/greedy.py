@@ -23,6 +23,7 @@ class LateEft:
 
     name = "late-eft"
     eager = False
+    inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""
@@ -40,6 +41,7 @@ class IdleAffinity:
 
     name = "idle-affinity"
     eager = False
+    inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Fill the free slots of the idle devices."""
