@@ -1,0 +1,134 @@
+"""Reads workflow files; whatever is wrong with one is reported all at once, with file and line."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from fate.workflow.check import check_draft
+from fate.workflow.problems import Problems, WorkflowError, suggest
+from fate.workflow.program import Draft
+from fate.workflow.source import Document, read_yaml
+from fate.workflow.spec import STAGE_MODELS, InputSpec, Stage, WorkflowSpec, stage_tag
+
+FORMAT = "fate.workflow/1"
+_TOOLS = [tag for tag in STAGE_MODELS if tag not in ("llm", "python")]
+_PLACEHOLDER = {"placeholder": {"kind": "llm", "model": "any", "prompt": "any"}}
+
+
+def load_workflow(path: str | Path) -> WorkflowSpec:
+    """Read and check a workflow file.
+
+    The file's folder is searched for the modules that `python:` stages name.
+
+    Raises:
+        WorkflowError: every problem, one per line.
+    """
+    document = read_yaml(Path(path), "workflow file")
+    data = require_format(document, FORMAT, "workflow")
+    problems = Problems(document)
+    problems.lines.extend(document.problems)
+    _check_top(data, problems)
+    draft = _draft(data, problems)
+    if any(
+        isinstance(stage, dict) and "python" in stage for stage in _mapping(data, "stages").values()
+    ):
+        _search_modules_in(Path(path).resolve().parent)
+    check_draft(draft, problems)
+    if problems.lines:
+        raise WorkflowError(problems.lines)
+    return WorkflowSpec.model_validate(data)
+
+
+def require_format(document: Document, wanted: str, what: str) -> dict[str, Any]:
+    """Return a file's top mapping, or raise when it is empty, no mapping or of another format."""
+    data = document.data
+    if data is None:
+        raise WorkflowError(
+            [f"{document.path}:1: the file is empty; start with `format: {wanted}`"]
+        )
+    if not isinstance(data, dict):
+        raise WorkflowError(
+            [f"{document.path}:1: a {what} file is a mapping with `format: {wanted}`"]
+        )
+    found = cast("dict[str, Any]", data)
+    if found.get("format") != wanted:
+        where = document.where(("format",))
+        got = f"got {found['format']!r}" if "format" in found else "there is none"
+        raise WorkflowError([f"{where}: a {what} file starts with `format: {wanted}`; {got}"])
+    return found
+
+
+def _search_modules_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _check_top(data: dict[str, Any], problems: Problems) -> None:
+    """Check everything but the stages, which are checked one by one."""
+    if "stages" in data and isinstance(data["stages"], dict) and not data["stages"]:
+        problems.add(("stages",), "the workflow is empty: declare at least one stage")
+    has_stages = bool(_mapping(data, "stages"))
+    if data.get("stages", 0) is None:
+        problems.add(("stages",), "the workflow is empty: declare at least one stage")
+    replaced = has_stages or not data.get("stages", 1)
+    top = {**data, "stages": _PLACEHOLDER} if replaced else data
+    try:
+        WorkflowSpec.model_validate(top)
+    except ValidationError as error:
+        problems.add_validation(error, WorkflowSpec, ())
+
+
+def _draft(data: dict[str, Any], problems: Problems) -> Draft:
+    outputs = _mapping(data, "outputs")
+    return Draft(
+        inputs={name: _input(raw) for name, raw in _mapping(data, "inputs").items()},
+        roles=_mapping(data, "roles"),
+        stages={n: _stage(n, raw, problems) for n, raw in _mapping(data, "stages").items()},
+        outputs={name: text for name, text in outputs.items() if isinstance(text, str)},
+    )
+
+
+def _input(raw: object) -> InputSpec | None:
+    try:
+        return InputSpec.model_validate(raw)
+    except ValidationError:
+        return None  # reported with the top of the file
+
+
+def _stage(name: str, raw: object, problems: Problems) -> Stage | None:
+    at = ("stages", name)
+    if not name.isidentifier() or not name.isascii():
+        what = f"stage name {name!r}: use letters, digits and _, not starting with a digit"
+        problems.add(at, what)
+    if not isinstance(raw, dict):
+        problems.add(at, f"stage {name!r} must be a mapping with `kind: llm` or `kind: tool`")
+        return None
+    stage = cast("dict[str, Any]", raw)
+    tag = stage_tag(stage)
+    if tag not in STAGE_MODELS or (tag != "llm" and stage.get("kind") != "tool"):
+        problems.add((*at, "kind"), _unknown_kind(stage))
+        return None
+    try:
+        return cast("Stage", STAGE_MODELS[tag].model_validate(stage))
+    except ValidationError as error:
+        problems.add_validation(error, STAGE_MODELS[tag], at)
+        return None
+
+
+def _unknown_kind(stage: Mapping[str, Any]) -> str:
+    kind = stage.get("kind")
+    if kind is None:
+        return "the key 'kind' is missing: write `kind: llm` or `kind: tool`"
+    if kind != "tool":
+        return f"unknown kind {kind!r}.{suggest(str(kind), ['llm', 'tool'])}"
+    if "tool" not in stage:
+        return f"name the tool: `tool:` one of {', '.join(_TOOLS)}, or `python: module:function`"
+    return f"unknown tool {stage['tool']!r}.{suggest(str(stage['tool']), _TOOLS)}"

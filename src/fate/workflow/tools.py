@@ -1,0 +1,205 @@
+"""The tools: small functions from values to a value, with limits on size and time."""
+
+import importlib
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from fate.domain.errors import FateError
+from fate.workflow.spec import (
+    JoinTool,
+    Json,
+    JsonTool,
+    PythonTool,
+    SelectTool,
+    SplitTool,
+    ToolStage,
+)
+from fate.workflow.template import as_text
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
+_PATH_STEP = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(-?\d+)\]")
+
+
+class ToolError(FateError):
+    """A tool failed: again with the same arguments it would fail the same way."""
+
+    code = "tool"
+
+
+def run(stage: str, spec: ToolStage, arguments: Mapping[str, Any]) -> str:
+    """Run a tool; return its result as stored: text of a join, JSON text of anything else.
+
+    Raises:
+        ToolError: the tool failed, took too long or returned too much; says which stage.
+    """
+    try:
+        value = _value(spec, arguments)
+        text = value if isinstance(spec, JoinTool) else _to_json(value)
+    except ToolError as error:
+        raise ToolError(f"stage {stage!r}: {error}") from error
+    size = len(text.encode())
+    if size > spec.max_output_bytes:
+        raise ToolError(
+            f"stage {stage!r}: {_name(spec)} returned {size} bytes, over the limit of "
+            f"{spec.max_output_bytes}; return less, or raise max_output_bytes"
+        )
+    return text
+
+
+def import_function(target: str) -> Callable[..., Any]:
+    """Return the function behind `module:function`."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ToolError(f"cannot import {module_name!r}: {_reason(error)}") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise ToolError(f"module {module_name!r} has no function {attribute!r}")
+    return function
+
+
+def decode(stored: str) -> Json:
+    """Return the value of a stored JSON result."""
+    return json.loads(stored)
+
+
+def _value(spec: ToolStage, arguments: Mapping[str, Any]) -> Json:
+    match spec:
+        case SplitTool():
+            return split(as_text(arguments["of"]), spec)
+        case JoinTool():
+            return join(arguments["of"], spec.separator)
+        case SelectTool():
+            return select(arguments["of"], spec)
+        case JsonTool():
+            return extract(find_json(as_text(arguments["of"])), spec.path)
+        case PythonTool():
+            return _call_own_code(spec, arguments)
+
+
+def split(text: str, spec: SplitTool) -> list[str]:
+    """Cut a text into pieces of `size` units; the last `overlap` of each begin the next."""
+    if spec.by == "characters":
+        units, glue = list(text), ""
+    elif spec.by == "lines":
+        units, glue = text.splitlines(), "\n"
+    elif spec.by == "paragraph":
+        units, glue = _PARAGRAPH_END.split(text), "\n\n"
+    else:
+        units, glue = _SENTENCE_END.split(text), " "
+    if spec.by != "characters":
+        units = [unit.strip() for unit in units if unit.strip()]
+    step = spec.size - spec.overlap
+    starts = range(0, max(len(units) - spec.overlap, min(len(units), 1)), step)
+    return [glue.join(units[start : start + spec.size]) for start in starts]
+
+
+def join(value: Json, separator: str) -> str:
+    """Put the elements of a list together to one text."""
+    return separator.join(as_text(each) for each in _list(value))
+
+
+def select(value: Json, spec: SelectTool) -> Json:
+    """Return the part of a list or mapping that `spec` names."""
+    if spec.key is not None:
+        return _step(value, spec.key)
+    if spec.index is not None:
+        return _step(_list(value), spec.index)
+    elements = _list(value)
+    if spec.first is not None:
+        return elements[: spec.first]
+    start, stop = spec.slice or (None, None)
+    return elements[start:stop]
+
+
+def find_json(text: str) -> Json:
+    """Return the first JSON value in a text: all of it, or the first object or list inside."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        decoder = json.JSONDecoder()
+    for match in re.finditer(r"[\[{]", text):
+        try:
+            return decoder.raw_decode(text, match.start())[0]
+        except ValueError:
+            continue
+    raise ToolError(f"no JSON found in {_short(text)}")
+
+
+def extract(value: Json, path: str) -> Json:
+    """Return what stands at a path such as `a.b[0]`; the empty path is the value itself."""
+    position = 0
+    while position < len(path):
+        match = _PATH_STEP.match(path, position)
+        if match is None:
+            raise ToolError(f"path {path!r} is not understood at {path[position:]!r}")
+        key, index = match.groups()
+        value = _step(value, key if key is not None else int(index))
+        position = match.end()
+    return value
+
+
+def _step(value: Json, step: str | int) -> Json:
+    try:
+        return value[step]
+    except (LookupError, TypeError):
+        raise ToolError(f"there is no {step!r} in {_short(as_text(value))}") from None
+
+
+def _list(value: Json) -> Sequence[Any]:
+    if not isinstance(value, list):
+        raise ToolError(f"needs a list, got {_short(as_text(value))}")
+    return cast("list[Any]", value)
+
+
+def _call_own_code(spec: PythonTool, arguments: Mapping[str, Any]) -> Json:
+    """Call the user's function in a thread that is given up, not killed, at the timeout."""
+    function = import_function(spec.python)
+    outcome: list[tuple[Any, BaseException | None]] = []
+
+    def call() -> None:
+        try:
+            outcome.append((function(**arguments), None))
+        except BaseException as error:  # noqa: BLE001 - reported as the stage's failure below
+            outcome.append((None, error))
+
+    # a daemon, so that a function which hangs does not keep the process from ending
+    thread = threading.Thread(target=call, name=f"fate-tool-{spec.python}", daemon=True)
+    thread.start()
+    thread.join(spec.timeout_s)
+    if not outcome:
+        raise ToolError(
+            f"{spec.python} did not return within {spec.timeout_s:g} s; raise timeout_s or do less"
+        )
+    value, error = outcome[0]
+    if error is not None:
+        raise ToolError(f"{spec.python} raised {_reason(error)}") from error
+    return value
+
+
+def _to_json(value: Json) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ToolError(
+            f"the result is not JSON-like: {error}; return text, lists, dicts"
+        ) from None
+
+
+def _name(spec: ToolStage) -> str:
+    return spec.python if isinstance(spec, PythonTool) else spec.tool
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_short(str(error), quote=False)}"
+
+
+def _short(text: str, *, quote: bool = True) -> str:
+    line = " ".join(text.split())
+    line = line if len(line) <= 120 else line[:117] + "..."
+    return repr(line) if quote else line

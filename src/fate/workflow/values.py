@@ -1,0 +1,96 @@
+"""What templates see at run time: inputs, and the outputs of finished stages."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from fate.workflow.program import Program
+from fate.workflow.spec import JoinTool, Json, LlmStage
+from fate.workflow.tools import decode, find_json
+
+
+class OutputReader(Protocol):
+    """Where finished texts are found; `store.Outputs` is one."""
+
+    def get(self, instance: str, item: int) -> str:
+        """Return an item's text; raises a `FateError` where there is none."""
+        ...
+
+    def items(self, instance: str) -> list[tuple[int, str]]:
+        """Return (item, text) of every finished item, in item order."""
+        ...
+
+
+class MemoryOutputs:
+    """Outputs in memory: for tests, and for what is known before a run."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, dict[int, str]] = {}
+
+    def put(self, instance: str, item: int, text: str) -> None:
+        """Store an item's text."""
+        self._texts.setdefault(instance, {})[item] = text
+
+    def get(self, instance: str, item: int) -> str:
+        """Return an item's text."""
+        return self._texts[instance][item]
+
+    def items(self, instance: str) -> list[tuple[int, str]]:
+        """Return (item, text) of every stored item, in item order."""
+        return sorted(self._texts.get(instance, {}).items())
+
+
+class Values:
+    """Inputs and outputs of one workflow; outputs are read when a template mentions them."""
+
+    def __init__(
+        self, program: Program, workflow: str, inputs: Mapping[str, Any], outputs: OutputReader
+    ) -> None:
+        self.program, self.workflow, self.inputs = program, workflow, inputs
+        self.stages = _Stages(self)
+        self._outputs = outputs
+
+    def texts(self, stage: str) -> list[str]:
+        """Return a stage's outputs as prompts show them, one for each item."""
+        spec = self.program.stages[stage].spec
+        stored = self._stored(stage)
+        if isinstance(spec, LlmStage | JoinTool):
+            return stored
+        values = [decode(text) for text in stored]
+        return [v if isinstance(v, str) else text for v, text in zip(values, stored, strict=True)]
+
+    def value(self, stage: str) -> Json:
+        """Return a stage's output as a value: a list of one for each item if it is a map."""
+        values = [self._decoded(stage, text) for text in self._stored(stage)]
+        return values if self.program.stages[stage].spec.map else values[0]
+
+    def _stored(self, stage: str) -> list[str]:
+        instance = f"{self.workflow}/{stage}"
+        if self.program.stages[stage].spec.map:
+            return [text for _, text in self._outputs.items(instance)]
+        return [self._outputs.get(instance, 0)]
+
+    def _decoded(self, stage: str, text: str) -> Json:
+        spec = self.program.stages[stage].spec
+        if isinstance(spec, JoinTool):
+            return text
+        if isinstance(spec, LlmStage):
+            return text if spec.answer_schema is None else find_json(text)
+        return decode(text)
+
+
+class _Stages(Mapping[str, Mapping[str, Any]]):
+    """`stages` in templates: reads an output only when it is mentioned."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+
+    def __getitem__(self, name: str) -> Mapping[str, Any]:
+        if name not in self._values.program.stages:
+            raise KeyError(name)
+        return {"output": self._values.value(name)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values.program.stages)
+
+    def __len__(self) -> int:
+        return len(self._values.program.stages)
