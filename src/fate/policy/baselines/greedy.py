@@ -36,7 +36,8 @@ class IdleAffinity:
 
     Source: our own, the simplest rule that uses the state. Rule: seconds of unloading, loading,
     gathering and prefill of uncached tokens; arrival order among equals; devices by index, once
-    for each free slot. Deviations: none. Nothing waits for a busy device.
+    for each free slot; nothing waits for a busy device. Deviations: of more ready chunks than a
+    frontier holds, the cheapest in the frontier.
     """
 
     name = "idle-affinity"

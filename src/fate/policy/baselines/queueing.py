@@ -18,7 +18,7 @@ def round_robin_idle() -> ListPolicy:
 
     Source: round-robin with late binding, so that it is compared at the same binding discipline.
     Rule: arrival order, cyclic over devices with a free slot; nothing waits for a busy device.
-    Deviations: none.
+    Deviations: of more ready chunks than a frontier holds, the oldest in the frontier.
     """
     return ListPolicy(name="round-robin-idle", rank=arrival, measure=Turn, binding="idle")
 
