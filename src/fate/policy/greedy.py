@@ -14,7 +14,7 @@ from fate.policy.kernel.reference_plans import EFT, greedy, must_first, no_futur
 def greedy_plan(snapshot: Snapshot) -> Plan:
     """Return the plan of `late-eft` for a snapshot; chunks over their wait bound lead the lists."""
     p = plain(snapshot, Weights(depth=0), lookahead=False)
-    orders = must_first(p, greedy(p, no_future(p), EFT))
+    orders = must_first(p.must_start, greedy(p, no_future(p), EFT))
     return Plan(
         policy="greedy",
         orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),

@@ -161,9 +161,9 @@ def _idle_affinity(p: Plain) -> Orders:
     return orders
 
 
-def must_first(p: Plain, orders: Orders) -> Orders:
+def must_first(must_start: list[int], orders: Orders) -> Orders:
     """Return the same lists with chunks over their wait bound at the head, otherwise as before."""
-    return [sorted(order, key=lambda node: not p.must_start[node]) for order in orders]
+    return [sorted(order, key=lambda node: not must_start[node]) for order in orders]
 
 
 def local_search(
@@ -196,7 +196,7 @@ def local_search(
         for device, order in changed.items():
             trial[device] = device_value(p, device, order, future)
         value_s = plan_value(p, trial)
-        if value_s <= best_s:
+        if value_s <= best_s and value_s < inf:
             best_s, values = value_s, trial
             for device, order in changed.items():
                 orders[device] = order

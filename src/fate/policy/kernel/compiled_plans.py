@@ -1,0 +1,367 @@
+"""Greedy plans and the local search, compiled; read `reference_plans` for what this computes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fate.domain.snapshot import F64, I64, U8
+from fate.policy.kernel.compiled import (
+    INF,
+    State,
+    appraise,
+    device_value,
+    fresh_state,
+    jit,
+    plan_value,
+    prefill,
+    run,
+    work_seconds,
+)
+from fate.policy.kernel.problem import Problem
+
+
+@jit
+def _runs(p: Problem, node: int, device: int) -> bool:
+    if not p.eligible[node, device]:
+        return False
+    for slot in range(p.running_instance.shape[1]):
+        if p.running_instance[device, slot] == p.instance[node]:
+            return True
+    return False
+
+
+@jit
+def _holds(p: Problem, home: I64, node: int, device: int) -> bool:
+    if _runs(p, node, device):
+        return True
+    for other in range(p.frontier):
+        if home[other] == device and other != node and p.instance[other] == p.instance[node]:
+            return True
+    return False
+
+
+@jit
+def _may_hold(p: Problem, home: I64, node: int, device: int) -> bool:
+    devices = p.load_s.shape[0]
+    if p.weights.limit >= devices or _holds(p, home, node, device):
+        return True
+    held = 0
+    for other in range(devices):
+        if _holds(p, home, node, other):
+            held += 1
+    return held < p.weights.limit
+
+
+@jit
+def _rank_order(p: Problem) -> I64:
+    rank = np.full(p.frontier, -INF)
+    order, count = np.zeros(p.frontier, np.int64), 0
+    for node in range(p.frontier):
+        own_s = INF
+        for device in range(p.load_s.shape[0]):
+            if p.eligible[node, device]:
+                own_s = min(own_s, work_seconds(p, node, device, 0.0))
+        if own_s < INF:
+            rank[node] = p.tail_s[node] + own_s
+            at = count
+            while at > 0 and rank[order[at - 1]] < rank[node]:
+                order[at] = order[at - 1]
+                at -= 1
+            order[at] = node
+            count += 1
+    return order[:count]
+
+
+@jit
+def _earliest_finish(p: Problem, future: F64) -> tuple[I64, I64]:
+    devices, s = p.load_s.shape[0], fresh_state(p)
+    orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
+    home = np.full(p.frontier, -1)
+    for node in _rank_order(p):
+        best_s, best = INF, -1
+        for device in range(devices):
+            finish_s = appraise(p, s, device, node)[0]
+            if not finish_s < INF or not _may_hold(p, home, node, device):
+                continue
+            end_s = finish_s + future[node, device]
+            if end_s < best_s:
+                best_s, best = end_s, device
+        if best >= 0:
+            run(p, s, best, node)
+            orders[best, lengths[best]] = node
+            lengths[best] += 1
+            home[node] = best
+    return orders, lengths
+
+
+@jit
+def _least(p: Problem, ends: F64, home: I64) -> tuple[int, int]:
+    best_s, best, where = INF, -1, -1
+    for node in range(p.frontier):
+        if home[node] >= 0:
+            continue
+        for device in range(ends.shape[1]):
+            if ends[node, device] < best_s and _may_hold(p, home, node, device):
+                best_s, best, where = ends[node, device], node, device
+    return best, where
+
+
+@jit
+def _min_min(p: Problem, future: F64) -> tuple[I64, I64]:
+    devices, s = p.load_s.shape[0], fresh_state(p)
+    orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
+    home, ends = np.full(p.frontier, -1), np.zeros((p.frontier, devices))
+    for node in range(p.frontier):
+        for device in range(devices):
+            ends[node, device] = appraise(p, s, device, node)[0] + future[node, device]
+    while True:
+        best, where = _least(p, ends, home)
+        if best < 0:
+            return orders, lengths
+        run(p, s, where, best)
+        orders[where, lengths[where]] = best
+        lengths[where] += 1
+        home[best] = where
+        for node in range(p.frontier):
+            if home[node] < 0:
+                ends[node, where] = appraise(p, s, where, node)[0] + future[node, where]
+
+
+@jit
+def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
+    best_s, best = INF, -1
+    for node in range(p.frontier):
+        if home[node] >= 0:
+            continue
+        finish_s, _, _, cached, _, swap_s = appraise(p, s, device, node)
+        if not finish_s < INF or not _may_hold(p, home, node, device):
+            continue
+        price_s = swap_s + p.transfer_s[node, device]
+        price_s = price_s + prefill(
+            p.first_tokens[node] - cached,
+            cached,
+            p.prefill[device, p.model[node], 0],
+            p.prefill[device, p.model[node], 1],
+            p.prefill[device, p.model[node], 2],
+        )
+        if price_s < best_s:
+            best_s, best = price_s, node
+    return best
+
+
+@jit
+def _idle_affinity(p: Problem) -> tuple[I64, I64]:
+    devices, s = p.load_s.shape[0], fresh_state(p)
+    orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
+    home, done = np.full(p.frontier, -1), np.zeros(devices, np.uint8)
+    for _ in range(p.frontier + devices):
+        first_s, device = INF, -1
+        for d in range(devices):
+            free_s = INF
+            for k in range(s.free_at_s.shape[1]):
+                free_s = min(free_s, s.free_at_s[d, k])
+            if not done[d] and (device < 0 or max(free_s, p.now_s) < first_s):
+                first_s, device = max(free_s, p.now_s), d
+        if device < 0:
+            break
+        node = _cheapest(p, s, home, device)
+        if node < 0:
+            done[device] = 1
+            continue
+        run(p, s, device, node)
+        orders[device, lengths[device]] = node
+        lengths[device] += 1
+        home[node] = device
+    return orders, lengths
+
+
+@jit
+def greedy(p: Problem, future: F64, rule: int) -> tuple[I64, I64]:
+    """See `reference_plans.greedy`."""
+    if rule == 0:
+        return _earliest_finish(p, future)
+    if rule == 1:
+        return _min_min(p, future)
+    return _idle_affinity(p)
+
+
+@jit
+def _must_lead(p: Problem, order: I64, length: int) -> bool:
+    for k in range(1, length):
+        if p.must_start[order[k]] and not p.must_start[order[k - 1]]:
+            return False
+    return True
+
+
+@jit
+def _drop(order: I64, length: int, node: int) -> int:
+    """Remove a node from a list, return its new length."""
+    kept = 0
+    for k in range(length):
+        if order[k] != node:
+            order[kept] = order[k]
+            kept += 1
+    return kept
+
+
+@jit
+def _insert(order: I64, length: int, node: int, position: int) -> int:
+    """Insert a node into a list, return its new length."""
+    for k in range(length, position, -1):
+        order[k] = order[k - 1]
+    order[position] = node
+    return length + 1
+
+
+class _Trial(NamedTuple):
+    """The lists a move proposes; only those of `touched` devices may differ from the plan's."""
+
+    orders: I64
+    lengths: I64
+    touched: U8
+
+
+@jit
+def _reassign(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
+    source = home[node]
+    if device == source or not p.eligible[node, device] or not _may_hold(p, home, node, device):
+        return False
+    t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), node)
+    position %= t.lengths[device] + 1
+    t.lengths[device] = _insert(t.orders[device], t.lengths[device], node, position)
+    t.touched[source] = t.touched[device] = 1
+    return True
+
+
+@jit
+def _swap(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
+    source, target = home[left], home[right]
+    if left == right:
+        return False
+    if source != target:
+        if not (p.eligible[left, target] and p.eligible[right, source]):
+            return False
+        if p.instance[left] != p.instance[right] and not (
+            _may_hold(p, home, left, target) and _may_hold(p, home, right, source)
+        ):
+            return False
+    here, there = 0, 0
+    for k in range(t.lengths[source]):
+        if t.orders[source, k] == left:
+            here = k
+    for k in range(t.lengths[target]):
+        if t.orders[target, k] == right:
+            there = k
+    t.orders[source, here], t.orders[target, there] = right, left
+    t.touched[source] = t.touched[target] = 1
+    return True
+
+
+@jit
+def _reorder(t: _Trial, home: I64, node: int, position: int) -> bool:
+    device, before = home[node], 0
+    for k in range(t.lengths[device]):
+        if t.orders[device, k] == node:
+            before = k
+    length = _drop(t.orders[device], int(t.lengths[device]), node)
+    position %= length + 1
+    _insert(t.orders[device], length, node, position)
+    t.touched[device] = 1
+    return position != before
+
+
+@jit
+def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
+    devices, running = p.load_s.shape[0], 0
+    for other in range(devices):
+        if _runs(p, node, other):
+            running += 1
+    limit = p.weights.limit
+    if limit < devices and not _runs(p, node, device) and running >= limit:
+        return False
+    if not p.eligible[node, device]:
+        return False
+    for chunk in range(p.frontier):
+        if home[chunk] >= 0 and p.instance[chunk] == p.instance[node]:
+            source = home[chunk]
+            t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), chunk)
+            t.touched[source] = 1
+    position %= t.lengths[device] + 1
+    t.touched[device] = 1
+    for chunk in range(p.frontier):
+        if home[chunk] >= 0 and p.instance[chunk] == p.instance[node]:
+            t.lengths[device] = _insert(t.orders[device], t.lengths[device], chunk, position)
+            position += 1
+    return True
+
+
+@jit
+def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
+    devices, kind = p.load_s.shape[0], move[0] % 4
+    node, other = int(placed[move[1] % placed.shape[0]]), int(placed[move[2] % placed.shape[0]])
+    if kind == 0:
+        return _reassign(p, t, home, node, move[2] % devices, move[3])
+    if kind == 1:
+        return _swap(p, t, home, node, other)
+    if kind == 2:
+        return _reorder(t, home, node, move[3])
+    return _gather(p, t, home, node, move[2] % devices, move[3])
+
+
+@jit
+def _copy(source: I64, lengths: I64, to: I64, to_lengths: I64, touched: U8) -> None:
+    """Copy the lists of the touched devices."""
+    for device in range(lengths.shape[0]):
+        if touched[device]:
+            to_lengths[device] = lengths[device]
+            for k in range(lengths[device]):
+                to[device, k] = source[device, k]
+
+
+@jit
+def _weigh(p: Problem, s: State, t: _Trial, future: F64, latest: F64, total: F64) -> float:
+    """Replay the touched devices, return J; inf where a chunk that must start does not lead."""
+    for d in range(t.lengths.shape[0]):
+        if t.touched[d]:
+            if not _must_lead(p, t.orders[d], t.lengths[d]):
+                return INF
+            latest[d], total[d] = device_value(p, s, d, t.orders[d], t.lengths[d], future)
+    return plan_value(p, latest, total)
+
+
+@jit
+def local_search(
+    p: Problem, orders: I64, lengths: I64, future: F64, moves: I64
+) -> tuple[I64, I64, float]:
+    """See `reference_plans.local_search`."""
+    devices, s = p.load_s.shape[0], fresh_state(p)
+    orders, lengths = orders.copy(), lengths.copy()
+    t = _Trial(orders.copy(), lengths.copy(), np.zeros(devices, np.uint8))
+    home, count = np.full(p.frontier, -1), 0
+    latest, total = np.zeros(devices), np.zeros(devices)
+    for d in range(devices):
+        latest[d], total[d] = device_value(p, s, d, orders[d], lengths[d], future)
+        for k in range(lengths[d]):
+            home[orders[d, k]] = d
+            count += 1
+    placed = np.flatnonzero(home >= 0)
+    best_s = plan_value(p, latest, total)
+    new_latest, new_total = latest.copy(), total.copy()
+    for i in range(moves.shape[0] if count > 0 else 0):
+        t.touched[:] = 0
+        changed = _propose(p, t, home, placed, moves[i])
+        value_s = _weigh(p, s, t, future, new_latest, new_total) if changed else INF
+        if changed and value_s <= best_s and value_s < INF:
+            best_s = value_s
+            _copy(t.orders, t.lengths, orders, lengths, t.touched)
+            for d in range(devices):
+                if t.touched[d]:
+                    latest[d], total[d] = new_latest[d], new_total[d]
+                    for k in range(lengths[d]):
+                        home[orders[d, k]] = d
+        else:
+            _copy(orders, lengths, t.orders, t.lengths, t.touched)
+            for d in range(devices):
+                if t.touched[d]:
+                    new_latest[d], new_total[d] = latest[d], total[d]
+    return orders, lengths, best_s
