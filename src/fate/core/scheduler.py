@@ -97,6 +97,11 @@ class Scheduler:
         """Whether every workflow has ended and nothing runs any more."""
         return not self.lifecycle.open_workflows and not self.fleet.chains
 
+    @property
+    def planning(self) -> bool:
+        """Whether a plan has been asked for and has not come."""
+        return self._in_flight
+
     def handle(self, events: Sequence[Event], now_s: float) -> list[Command]:
         """Apply a batch of events and return what to do now, at most one `RequestPlan`."""
         for event in events:

@@ -1,0 +1,106 @@
+"""Small clusters, profiles and graphs for tests of the core and the drivers."""
+
+from collections.abc import Iterable
+
+from fate.cost.profile import CallCosts, Profile
+from fate.domain.catalog import Cluster, Device, Model
+from fate.domain.graph import ITEM, Graph, Segment, Stage, item_key
+
+MIB = 1 << 20
+
+#: id -> (MiB, load s, prefill tokens/s, decode tokens/s)
+MODELS = {"A": (33, 0.40, 2500, 460), "B": (48, 0.45, 1370, 330), "C": (63, 0.50, 930, 240)}
+
+
+def cluster(
+    devices: int = 2, memory_mib: int = 70, slots: int = 1, sequences: int = 4, tool_slots: int = 4
+) -> Cluster:
+    """Equal devices for the models A, B, C; 70 MiB hold any one of them, 100 MiB some two."""
+    return Cluster(
+        devices=tuple(
+            Device(
+                id=f"d{d}",
+                engine="fake",
+                memory_bytes=memory_mib * MIB,
+                slots=slots,
+                sequences=sequences,
+            )
+            for d in range(devices)
+        ),
+        models=tuple(
+            Model(id=name, weight_bytes=figures[0] * MIB, tokenizer="t")
+            for name, figures in MODELS.items()
+        ),
+        tool_slots=tool_slots,
+    )
+
+
+def profile(of: Cluster, factor: float = 1.0) -> Profile:
+    """The costs of `MODELS` on every device, times a factor."""
+    costs = {
+        name: CallCosts(
+            load_s=load_s * factor,
+            unload_s=0.05 * factor,
+            prefill=(0.002 * factor, factor / prefill, 0.0),
+            decode=(0.0, factor / decode, 0.0),
+        )
+        for name, (_, load_s, prefill, decode) in MODELS.items()
+    }
+    return Profile(costs={device.id: costs for device in of.devices})
+
+
+def llm(
+    workflow: str,
+    name: str,
+    model: str,
+    parents: Iterable[str] = (),
+    *,
+    system: int = 250,
+    own: int = 60,
+    out: int = 32,
+) -> Stage:
+    """A call with a system prompt shared by model, its own text, and its parents' outputs."""
+    parents = tuple(parents)
+    outputs = tuple(Segment(item_key(f"{workflow}/{parent}", 0), out) for parent in parents)
+    return Stage(
+        id=name,
+        kind="llm",
+        model=model,
+        parents=parents,
+        prompt=(Segment(f"system-{model}", system), Segment(f"{workflow}-text", own), *outputs),
+        output_tokens=out,
+        max_tokens=out,
+    )
+
+
+def chain(workflow: str, models: str) -> Graph:
+    """One call after the other, a model per letter."""
+    stages: list[Stage] = []
+    for k, model in enumerate(models):
+        stages.append(llm(workflow, f"s{k}", model, [f"s{k - 1}"] if k else []))
+    return Graph(id=workflow, stages=tuple(stages))
+
+
+def map_reduce(workflow: str, items: int = 4) -> Graph:
+    """A tool that splits, a map, two critics, a join."""
+    notes = Stage(
+        id="notes",
+        kind="llm",
+        model="A",
+        parents=("split",),
+        prompt=(Segment("system-A", 200), Segment(f"{ITEM}{workflow}", 120)),
+        output_tokens=32,
+        max_tokens=32,
+        mapped=True,
+        items=items,
+    )
+    critics = [llm(workflow, f"critic{j}", "B", ["notes"]) for j in range(2)]
+    split = Stage(id="split", kind="tool", tool_s=0.01)
+    final = llm(workflow, "final", "C", ["critic0", "critic1"])
+    return Graph(id=workflow, stages=(split, notes, *critics, final))
+
+
+def mixed() -> list[Graph]:
+    """Two map-reduces and four chains that alternate between three models out of phase."""
+    orders = ("ABCAB", "BCABC", "CABCA", "ACBAC")
+    return [map_reduce("m0"), *(chain(f"x{i}", o) for i, o in enumerate(orders)), map_reduce("m1")]
