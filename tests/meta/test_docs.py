@@ -4,8 +4,12 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from tests.strategies import Box, Kind, Node, make_snapshot
+
+from fate.workflow.load import load_workflow
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
@@ -18,6 +22,31 @@ def generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def block(page: str, language: str) -> str:
+    """Return the first code block in a language on a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_workflow_in_the_readme_is_valid(tmp_path: Path) -> None:
+    """The first file a newcomer copies works."""
+    source = block("README.md", "yaml")
+    assert 18 <= len(source.splitlines()) <= 22
+    (tmp_path / "my.yaml").write_text(source, encoding="utf-8")
+    spec = load_workflow(tmp_path / "my.yaml")
+    assert list(spec.stages) == ["parts", "notes", "notebook", "summary"]
+
+
+def test_the_policy_in_the_docs_plans() -> None:
+    """The example of docs/add-a-policy.md does what it says: shortest first, on idle devices."""
+    names: dict[str, Any] = {}
+    exec(compile(block("docs/add-a-policy.md", "python"), "add-a-policy.md", "exec"), names)
+    ready = [Node(output=30.0), Node(output=10.0), Node(output=20.0)]
+    snapshot = make_snapshot(ready, [Box(), Box(free_in=(5.0,)), Box()], [Kind()])
+    plan = names["ShortestFirst"]().plan(snapshot, None)
+    assert plan.orders == ((snapshot.chunks[1],), (), (snapshot.chunks[2],))
 
 
 @pytest.mark.slow

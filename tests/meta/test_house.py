@@ -24,14 +24,29 @@ def test_files_stay_short(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
 def test_functions_stay_short(path: Path) -> None:
-    """A function is read without scrolling: about 40 lines of code behind its docstring."""
+    """A function is read without scrolling: about 40 lines behind its docstring, never over 50."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             code = node.body[1:] if ast.get_docstring(node) else node.body
             length = (node.end_lineno or 0) - code[0].lineno + 1 if code else 0
-            assert length <= 45, f"{node.name} has {length} lines"
+            assert length <= 50, f"{node.name} has {length} lines"
 
 
 def test_the_public_interface_is_pinned() -> None:
-    """Adding a name is a decision, removing one breaks users."""
-    assert sorted(fate.__all__) == ["__version__"]
+    """Adding a name is a decision, removing one breaks users; each name leads somewhere."""
+    assert sorted(fate.__all__) == [
+        "FateError",
+        "ITEM",
+        "Workflow",
+        "WorkflowSpec",
+        "__version__",
+        "load_workflow",
+    ]
+    assert all(getattr(fate, name) for name in fate.__all__)
+    assert dir(fate) == sorted(fate.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """`hasattr` and typing errors work as with any module."""
+    with pytest.raises(AttributeError, match="module 'fate' has no attribute 'Wrokflow'"):
+        _ = fate.Wrokflow
