@@ -24,7 +24,6 @@ from fate.domain.messages import (
     Unload,
     Warm,
 )
-from fate.drivers.clock import Clock
 from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine, EngineError
 
 
@@ -78,11 +77,12 @@ class Executor:
         engines: Mapping[str, Engine],
         works: Mapping[str, Work],
         outputs: OutputWriter,
-        clock: Clock,
         limits: Limits | None = None,
     ) -> None:
         self.engines, self.works, self._outputs = engines, works, outputs
-        self._clock, self._limits = clock, limits or Limits()
+        self._limits = limits or Limits()
+        #: Largest resident set each device process reported after a load [B].
+        self.rss_bytes: dict[str, int] = {}
 
     def expand(self, instance: InstanceId) -> Event:
         """Render an instance whose parents are done."""
@@ -119,6 +119,8 @@ class Executor:
             case Load(activity=activity, device=device, model=model):
                 async with asyncio.timeout(self._limits.load_s):
                     loaded = await self.engines[device].load(model)
+                seen = max(self.rss_bytes.get(device, 0), loaded.rss_after_bytes)
+                self.rss_bytes[device] = seen
                 return Done(activity=activity, seconds=loaded.seconds)
             case Unload(activity=activity, device=device, model=model):
                 async with asyncio.timeout(self._limits.unload_s):

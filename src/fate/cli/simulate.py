@@ -1,0 +1,167 @@
+"""`fate simulate`: workflows in virtual time; nothing is loaded, no model runs."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fate import __version__
+from fate.cli.options import PolicyName, Roles, Settings, parse_pairs, parse_settings
+from fate.domain.graph import Graph
+from fate.drivers.setup import Outcome, Setup
+from fate.drivers.simulate import simulate as run_simulation
+from fate.drivers.warm import start_warm_up
+from fate.drivers.world import Truth
+from fate.session import Choice, Job, choose, graphs_of, known_profile, load_job, make_setup
+from fate.store.journal import Header, Journal
+from fate.store.runs import RUN_FILE, RunStore
+from fate.view.fold import fold
+from fate.view.metrics import Summary, summary
+from fate.view.report import render
+from fate.view.timeline import write_timeline
+
+
+def simulate(
+    workflows: Annotated[
+        list[Path], typer.Argument(metavar="WORKFLOW...", help="Workflow files (YAML).")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads it."),
+    ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cluster file; by default made from this machine."),
+    ] = None,
+    roles: Roles = None,
+    policy: PolicyName = None,
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(help="Seeds every random draw.")] = 0,
+    copies: Annotated[int, typer.Option(min=1, help="Submit every workflow this often.")] = 1,
+    noise: Annotated[
+        float, typer.Option(min=0.0, help="Sigma of the log-normal noise on durations.")
+    ] = 0.0,
+    length_noise: Annotated[
+        float, typer.Option(min=0.0, help="Sigma of the log-normal noise on output lengths.")
+    ] = 0.0,
+    failure_rate: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Probability that an attempt of a call fails.")
+    ] = 0.0,
+    json_: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Write the summary as JSON; - is stdout."),
+    ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the timeline as one HTML file.")
+    ] = None,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Print the decision log, one JSON line per step.")
+    ] = False,
+) -> None:
+    """Run WORKFLOWs in virtual time under a policy; every output says `simulated`."""
+    jobs = [
+        load_job(
+            path,
+            assignments=inputs or (),
+            cluster=cluster,
+            roles=parse_pairs(roles or (), "--role"),
+        )
+        for path in workflows
+    ]
+    choice = Choice(policy=policy, options=parse_settings(settings or ()), seed=seed)
+    chosen, name, options = choose(jobs[0], choice)
+    warming = start_warm_up(chosen)
+    if warming is not None:
+        warming.join()
+    profile = known_profile(jobs[0])
+    setup = make_setup(jobs[0], chosen, profile, seed)
+    truth = Truth(
+        profile=profile, noise=noise, length_noise=length_noise, failure_rate=failure_rate
+    )
+    outcome = run_simulation([(0.0, graph) for graph in _graphs(jobs, copies)], setup, truth)
+    header = Header(
+        run="",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        simulated=True,
+        policy=name,
+        policy_options=options,
+        seed=seed,
+        cluster=setup.cluster,
+        options=setup.options,
+        profile=profile,
+        workflow=", ".join(job.name for job in jobs),
+        version=__version__,
+    )
+    figures = _keep(header, outcome, setup, timeline)
+    _show(figures, outcome, setup, json_, decisions=decisions)
+    raise typer.Exit(0 if outcome.status == "ok" else 1)
+
+
+def _graphs(jobs: list[Job], copies: int) -> list[Graph]:
+    """Every workflow, as often as asked, under ids of their own."""
+    graphs: list[Graph] = []
+    for job in jobs:
+        for graph in graphs_of(job):
+            graphs += [graph] if copies == 1 else [rename(graph, n) for n in range(copies)]
+    ids = [graph.id for graph in graphs]
+    return graphs if len(set(ids)) == len(ids) else [rename(g, n) for n, g in enumerate(graphs)]
+
+
+def rename(graph: Graph, number: int) -> Graph:
+    """Return a copy of a graph with an id of its own; what its outputs are called follows."""
+    new = f"{graph.id}-{number}"
+    stages = tuple(
+        msgspec.structs.replace(
+            stage,
+            prompt=tuple(
+                msgspec.structs.replace(s, key=s.key.replace(f"out:{graph.id}/", f"out:{new}/", 1))
+                for s in stage.prompt
+            ),
+        )
+        for stage in graph.stages
+    )
+    return msgspec.structs.replace(graph, id=new, stages=stages)
+
+
+def _keep(header: Header, outcome: Outcome, setup: Setup, timeline: Path | None) -> Summary:
+    """Write the journal, so that explain and replay work on simulated runs too."""
+    path = RunStore().new() / RUN_FILE
+    header = msgspec.structs.replace(header, run=path.parent.name)
+    with Journal.create(path, header) as journal:
+        for record in outcome.records:
+            journal.append(record)
+        journal.set_end(outcome.status)
+    history = fold(setup.cluster, outcome.records)
+    figures = summary(
+        header, history, timeline=str(timeline) if timeline else None, journal=str(path)
+    )
+    if timeline is not None:
+        write_timeline(timeline, header, history, figures)
+    return figures
+
+
+def _show(
+    figures: Summary, outcome: Outcome, setup: Setup, target: str | None, *, decisions: bool
+) -> None:
+    if decisions:
+        print(json_line({"simulated": True, "policy": figures.policy, "seed": figures.seed}))
+        for record in outcome.records:
+            print(msgspec.json.encode(record).decode())
+    if target is not None:
+        text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode() + "\n"
+        if target == "-":
+            sys.stdout.write(text)
+        else:
+            Path(target).write_text(text, encoding="utf-8")
+    print(render(figures, fold(setup.cluster, outcome.records)), file=sys.stderr)
+    for end in outcome.ended.values():
+        if end.status != "ok":
+            print(f"simulated: {end.status}: {end.workflow}: {end.reason}", file=sys.stderr)
+
+
+def json_line(row: object) -> str:
+    """Return one JSON line."""
+    return msgspec.json.encode(row).decode()

@@ -1,0 +1,324 @@
+"""A run from files to results: what the commands and the live benchmark share.
+
+plan a job (workflow, inputs, cluster) -> fetch weights -> open engines -> predict -> run
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from fate import __version__, registry
+from fate.config import ClusterSpec, DeviceSetup, Resolved, default_cluster, load_cluster, resolve
+from fate.cost.profile import Profile, guess_profile
+from fate.domain.errors import FateError
+from fate.domain.graph import Graph
+from fate.domain.messages import Record, WorkflowEnded, WorkflowStatus
+from fate.drivers.execute import Executor, Limits
+from fate.drivers.run import Runtime, Usage
+from fate.drivers.setup import Setup
+from fate.drivers.simulate import simulate
+from fate.engines.base import Engine, EngineInfo
+from fate.engines.models import locate, typical_costs
+from fate.policy.base import Policy
+from fate.store.journal import Header, Journal
+from fate.store.profiles import default_path, load_profile, save_profile
+from fate.workflow.expand import Expander
+from fate.workflow.inputs import bind_inputs, parse_assignments
+from fate.workflow.load import load_workflow
+from fate.workflow.program import Program, compile_workflow
+from fate.workflow.spec import WorkflowSpec
+from fate.workflow.tokens import TokenCounter
+from fate.workflow.values import MemoryOutputs, OutputReader
+
+#: Runs with more stages than this are not predicted: the prediction would take as long as they.
+_MAX_PREDICTED_STAGES = 2_000
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Workflows to run, one per set of inputs, and the cluster to run them on."""
+
+    name: str
+    program: Program
+    inputs: tuple[Mapping[str, Any], ...]
+    resolved: Resolved
+
+    def workflow_id(self, index: int) -> str:
+        """Return the id of the index-th workflow."""
+        return (
+            self.program.spec.name if len(self.inputs) == 1 else f"{self.program.spec.name}-{index}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Who decides, and how: overrides of what the cluster file says."""
+
+    policy: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A run that ended.
+
+    `results` has each workflow's declared outputs, in order of inputs. `profile` is what the run
+    learned, `rss_bytes` the largest resident set of each device process.
+    """
+
+    header: Header
+    ended: tuple[WorkflowEnded, ...]
+    results: tuple[Mapping[str, Any], ...]
+    usage: Usage
+    profile: Profile
+    rss_bytes: Mapping[str, int]
+
+    @property
+    def status(self) -> WorkflowStatus:
+        """The worst status of any workflow."""
+        found = [end.status for end in self.ended]
+        return "failed" if "failed" in found else "cancelled" if "cancelled" in found else "ok"
+
+
+def load_job(
+    workflow: Path,
+    *,
+    assignments: Iterable[str] = (),
+    each: Path | None = None,
+    cluster: Path | None = None,
+    roles: Mapping[str, str] | None = None,
+) -> Job:
+    """Read and check everything a run needs, before anything is started.
+
+    Args:
+        workflow: the workflow file.
+        assignments: `name=value` and `name=@file`, the same for every workflow.
+        each: a JSON Lines file with the inputs of one workflow per line.
+        cluster: the cluster file; None makes one from the machine.
+        roles: overrides of what roles mean.
+    """
+    spec = load_workflow(workflow)
+    common = parse_assignments(spec, assignments)
+    rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
+    inputs = tuple(bind_inputs(spec, common | row, workflow.parent) for row in rows)
+    cluster_spec = load_cluster(cluster) if cluster else _default_for(spec, roles or {})
+    return assemble(spec, inputs, cluster_spec, roles)
+
+
+def assemble(
+    spec: WorkflowSpec,
+    inputs: Sequence[Mapping[str, Any]],
+    cluster: ClusterSpec,
+    roles: Mapping[str, str] | None = None,
+) -> Job:
+    """Return the job of a checked workflow, its inputs and a cluster."""
+    for role in roles or {}:
+        if role not in spec.roles:
+            raise FateError(
+                f"--role {role}: the workflow has no such role; it has {_names(spec.roles)}"
+            )
+    if roles:
+        cluster = cluster.model_copy(update={"roles": {**cluster.roles, **roles}})
+    return Job(
+        name=spec.name,
+        program=compile_workflow(spec),
+        inputs=tuple(inputs),
+        resolved=resolve(cluster, spec.roles),
+    )
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file; blank lines are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FateError(f"{path}: cannot be read: {error}") from None
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise FateError(f"{path}:{number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise FateError(
+                f"{path}:{number}: needs an object of inputs, got {line.strip()[:40]!r}"
+            )
+        rows.append(cast("dict[str, Any]", row))
+    if not rows:
+        raise FateError(f"{path}: no lines; write one JSON object of inputs per line")
+    return rows
+
+
+def choose(job: Job, choice: Choice) -> tuple[Policy, str, dict[str, Any]]:
+    """Return the policy that decides, its name and its options."""
+    name = choice.policy or job.resolved.policy
+    options = dict(choice.options)
+    if name == job.resolved.policy:
+        options = {**job.resolved.policy_options, **options}
+    return registry.build("policy", name, **options), name, options
+
+
+def known_profile(job: Job) -> Profile:
+    """Return what is known of the job's cluster: measured here, else typical, else guessed."""
+    cluster = job.resolved.cluster
+    guess = guess_profile(cluster)
+    for row in guess.costs.values():
+        row.update({model: c for model in row if (c := typical_costs(model)) is not None})
+    return load_profile(default_path(), cluster, msgspec.structs.replace(guess, source="typical"))
+
+
+def make_setup(job: Job, policy: Policy, profile: Profile, seed: int) -> Setup:
+    """Return what drivers start from."""
+    return Setup(
+        cluster=job.resolved.cluster,
+        profile=profile,
+        policy=policy,
+        options=job.resolved.options,
+        seed=seed,
+    )
+
+
+def expanders(job: Job, counter: TokenCounter, outputs: OutputReader) -> dict[str, Expander]:
+    """Return an expander for every workflow of a job, by workflow id."""
+    made: dict[str, Expander] = {}
+    for index, inputs in enumerate(job.inputs):
+        name = job.workflow_id(index)
+        made[name] = Expander(
+            job.program.spec, name, inputs, job.resolved.roles, counter, outputs, job.program
+        )
+    return made
+
+
+def graphs_of(job: Job, counter: TokenCounter | None = None) -> list[Graph]:
+    """Return the graphs of a job as they are known before anything runs."""
+    made = expanders(job, counter or TokenCounter(), MemoryOutputs())
+    return [expander.graph() for expander in made.values()]
+
+
+def predict(graphs: Sequence[Graph], setup: Setup) -> float | None:
+    """Return the makespan expected before anything starts [s]; None for very large jobs."""
+    if sum(len(graph.stages) for graph in graphs) > _MAX_PREDICTED_STAGES:
+        return None
+    return simulate([(0.0, graph) for graph in graphs], setup).makespan_s
+
+
+def fetch_weights(job: Job, report: Report) -> dict[str, Path]:
+    """Bring every model that the job's roles mean onto this machine; return files by model."""
+    needed = {model.id for model in job.resolved.roles.values()}
+    found: dict[str, Path] = {}
+    for setup in job.resolved.devices:
+        for model, source in setup.sources.items():
+            if setup.device.managed and model in needed and model not in found:
+                found[model] = locate(source, report)
+    return found
+
+
+@asynccontextmanager
+async def open_engines(
+    job: Job, weights: Mapping[str, Path], log_dir: Path | None = None
+) -> AsyncGenerator[dict[str, Engine]]:
+    """Start every device of a job; they are closed whatever happens."""
+    engines = {setup.device.id: _engine(setup, weights, log_dir) for setup in job.resolved.devices}
+    try:
+        await asyncio.gather(*[engine.open() for engine in engines.values()])
+        yield engines
+    finally:
+        await asyncio.gather(
+            *[engine.close() for engine in engines.values()], return_exceptions=True
+        )
+
+
+async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
+    job: Job,
+    engines: Mapping[str, Engine],
+    choice: Choice,
+    *,
+    profile: Profile,
+    journal_path: Path,
+    counter: TokenCounter | None = None,
+    predicted_s: float | None = None,
+    limits: Limits | None = None,
+    on_record: Callable[[Record], None] | None = None,
+    on_start: Callable[[Runtime], None] | None = None,
+) -> Finished:
+    """Run a job on open engines; everything is journalled at `journal_path`."""
+    policy, name, options = choose(job, choice)
+    setup = make_setup(job, policy, profile, choice.seed)
+    counter = counter or TokenCounter()
+    header = Header(
+        run=journal_path.parent.name,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        simulated=False,
+        policy=name,
+        policy_options=options,
+        seed=choice.seed,
+        cluster=setup.cluster,
+        options=setup.options,
+        profile=profile,
+        predicted_makespan_s=predicted_s,
+        engines=tuple(engine_facts(device, engine.info) for device, engine in engines.items()),
+        workflow=job.name,
+        version=__version__,
+    )
+    with Journal.create(journal_path, header) as journal:
+        works = expanders(job, counter, journal.outputs)
+        executor = Executor(engines, works, journal.outputs, limits)
+        runtime = Runtime(setup, executor, journal, on_record=on_record)
+        if on_start is not None:
+            on_start(runtime)
+        outcome = await runtime.run([work.graph() for work in works.values()])
+        journal.set_end(outcome.status)
+        return Finished(
+            header=header,
+            ended=tuple(outcome.ended[workflow] for workflow in works),
+            results=tuple(work.results() for work in works.values()),
+            usage=runtime.usage,
+            profile=runtime.core.estimator.profile("measured on this machine"),
+            rss_bytes=executor.rss_bytes,
+        )
+
+
+def remember(job: Job, profile: Profile) -> None:
+    """Keep what a run has learned of this machine for the next one."""
+    save_profile(default_path(), job.resolved.cluster, profile)
+
+
+def engine_facts(device: str, info: EngineInfo) -> dict[str, Any]:
+    """Return an engine's identity as summaries show it."""
+    return {"device": device, "name": info.name, "version": info.version, "models": info.models}
+
+
+def _engine(setup: DeviceSetup, weights: Mapping[str, Path], log_dir: Path | None) -> Engine:
+    if setup.device.managed:
+        models = tuple(model for model in setup.models if model.id in weights)
+        sources = {model.id: str(weights[model.id]) for model in models}
+    else:
+        models, sources = setup.models, dict(setup.sources)
+    options = dict(setup.options)
+    if log_dir is not None and setup.engine == "llamacpp":
+        options.setdefault("log_dir", log_dir)
+    return registry.build(
+        "engine", setup.engine, device=setup.device, models=models, sources=sources, **options
+    )
+
+
+def _default_for(spec: WorkflowSpec, roles: Mapping[str, str]) -> ClusterSpec:
+    """A cluster from this machine with the models the workflow means."""
+    wanted = sorted({roles.get(role, model) for role, model in spec.roles.items()})
+    return default_cluster(tuple(wanted)) if wanted else default_cluster()
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
