@@ -7,7 +7,7 @@ import msgspec
 from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
 from fate.domain.messages import ItemDone
-from fate.view.history import HOST, ActivityKind, Bar, Outcome, Part, PartKind
+from fate.view.history import FALLBACK, HOST, ActivityKind, Bar, Outcome, Part, PartKind
 from fate.view.stages import StageRun
 
 #: Activities that take a compute slot; the others take the device's loader or a link.
@@ -18,7 +18,8 @@ COMPUTE: frozenset[ActivityKind] = frozenset({"call", "warm"})
 class Lane:
     """A device, or the host: which rows are taken, and how much of it is busy.
 
-    `models` are those that may ever run here; `order` is the latest plan's list for it.
+    `models` are those that may ever run here; `order` is the latest plan's list for it. `chain`
+    is when a load or unload last ended here, and why that chain had been started without a plan.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Lane:
     others: int = 0
     rows: list[bool] = field(default_factory=list[bool])
     order: tuple[Chunk, ...] = ()
+    chain: tuple[float, int] = (float("-inf"), FALLBACK)
 
     @property
     def free(self) -> int:
@@ -76,7 +78,8 @@ class OpenBar:
     """An activity in progress.
 
     `mark_s` is where the next part of a call begins; `run` and `chunk` are what it works on or,
-    for a load or unload, `run` and `committed` what the device is being prepared for.
+    for a load or unload, `run` and `committed` what the device is being prepared for. `unplanned`
+    is why it began, should no plan have asked for it.
     """
 
     number: int
@@ -84,6 +87,7 @@ class OpenBar:
     mark_s: float
     run: StageRun | None = None
     chunk: Chunk | None = None
+    unplanned: int = FALLBACK
     committed: int = 0
     parts: list[Part] = field(default_factory=list[Part])
     prompt_tokens: int = 0

@@ -9,7 +9,10 @@ from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk, path_tokens
 from fate.view.bars import OpenBar, lanes
 from fate.view.history import (
+    FALLBACK,
     HOST,
+    NO_PLAN,
+    OVERDUE,
     ActivityKind,
     Bar,
     Counts,
@@ -19,6 +22,8 @@ from fate.view.history import (
 )
 from fate.view.idle import IdleWatch
 from fate.view.stages import StageBook
+
+_PLANNING = (m.Planned, m.PlanFailed, m.PlanLate)
 
 
 def fold(cluster: Cluster, records: Iterable[m.Record]) -> History:
@@ -43,6 +48,7 @@ class Fold:
         self._bars: list[tuple[int, Bar]] = []
         self._plans: list[PlanSpan] = []
         self._started = 0
+        self._unplanned = FALLBACK
         self.now_s = 0.0
         self.lanes = lanes(cluster)
         self.book = StageBook()
@@ -53,6 +59,8 @@ class Fold:
     def add(self, record: m.Record) -> None:
         """Apply the next record."""
         self.now_s = record.at_s
+        planning = any(isinstance(event, _PLANNING) for event in record.events)
+        self._unplanned = FALLBACK if planning else OVERDUE
         self._idle.advance(record.at_s)
         for event in record.events:
             self._event(event)
@@ -153,12 +161,12 @@ class Fold:
             start_s=self.now_s,
             end_s=self.now_s,
             outcome="running",
-            plan=-1 if chunk is None else self._plan_of(chunk, device),
+            plan=self._plan_of(chunk, device) if kind == "call" else NO_PLAN,
         )
         if chunk is not None:
             self.book.start(chunk, self.now_s)
         self._started += 1
-        opened = OpenBar(self._started, bar, self.now_s, run, chunk)
+        opened = OpenBar(self._started, bar, self.now_s, run, chunk, self._why_unplanned(device))
         self.open[activity] = opened
         return opened
 
@@ -178,9 +186,15 @@ class Fold:
                 self.book.commit(run, opened.committed)
                 return
 
-    def _plan_of(self, chunk: Chunk, device: str) -> int:
-        placed, version = self._placed.get(chunk, ("", -1))
-        return version if placed == device else -1
+    def _plan_of(self, chunk: Chunk | None, device: str) -> int:
+        """Return the version of the plan that put a chunk here, or why it took none."""
+        placed, version = self._placed.get(chunk, ("", 0)) if chunk else ("", 0)
+        return version if placed == device else self._why_unplanned(device)
+
+    def _why_unplanned(self, device: str) -> int:
+        """A step of a chain goes on for the reason that the chain was started for."""
+        ended_s, why = self.lanes[device].chain
+        return why if ended_s == self.now_s else self._unplanned
 
     def _item_done(self, event: m.ItemDone) -> None:
         opened = self.open.get(event.activity)
@@ -196,6 +210,8 @@ class Fold:
         bar = opened.closed(self.now_s, outcome, reason)
         self._bars.append((opened.number, bar))
         self.lanes[bar.device].leave(bar.kind, bar.row)
+        if bar.kind in ("load", "unload"):
+            self.lanes[bar.device].chain = (self.now_s, opened.unplanned)
         if opened.run is not None and opened.committed:
             self.book.commit(opened.run, -opened.committed)
         if opened.run is not None and opened.chunk is not None:
@@ -211,7 +227,8 @@ class Fold:
             model_loads=old.model_loads + (done and bar.kind == "load"),
             evictions=old.evictions + (done and bar.kind == "unload"),
             calls=old.calls + (bar.kind == "call"),
-            unplanned_calls=old.unplanned_calls + (bar.kind == "call" and bar.plan < 0),
+            fallback_calls=old.fallback_calls + (bar.plan == FALLBACK),
+            overdue_calls=old.overdue_calls + (bar.plan == OVERDUE),
             failed_attempts=old.failed_attempts + (bar.outcome in ("failed", "lost")),
             prompt_tokens=old.prompt_tokens + bar.prompt_tokens,
             cached_tokens=old.cached_tokens + bar.cached_tokens,

@@ -24,6 +24,10 @@ IdleReason: TypeAlias = Literal["lost", "ended", "loading", "planning", "plan", 
 #: The device of bars that run on the host: tools.
 HOST = "host"
 
+#: In place of a plan's version: the plan was late, failed or empty, and the core's greedy rule
+#: chose; the chunk was over its wait bound, and the core had to start it; not asked for.
+FALLBACK, OVERDUE, NO_PLAN = -1, -2, -3
+
 #: Idle reasons as people read them, in the order of reports.
 IDLE_LABELS: dict[IdleReason, str] = {
     "parents": "waiting for parents",
@@ -98,7 +102,8 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             were made for, where that is known, and an empty range.
         attempt: 1 for the first attempt at these items.
         parts: a call's time, divided as the engine's figures for each item are.
-        plan: version of the plan that put the call here, -1 if none did.
+        plan: version of the plan that put the call here, or why it needed none: `FALLBACK` or
+            `OVERDUE`; `NO_PLAN` for activities that are no calls.
     """
 
     activity: ActivityId
@@ -119,7 +124,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-    plan: int = -1
+    plan: int = NO_PLAN
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,12 +180,13 @@ class PlanSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Totals of a run. `unplanned_calls` of the `calls` were put where they ran by no plan."""
+    """Totals of a run. Of the `calls`, some were fallbacks and some were over their wait bound."""
 
     model_loads: int = 0
     evictions: int = 0
     calls: int = 0
-    unplanned_calls: int = 0
+    fallback_calls: int = 0
+    overdue_calls: int = 0
     failed_attempts: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0

@@ -118,7 +118,7 @@ def summary(
         cached_tokens=counts.cached_tokens,
         moved_bytes=counts.moved_bytes,
         planning_ms=_planning_ms(meters.planning_s),
-        fallback_share=counts.unplanned_calls / counts.calls if counts.calls else 0.0,
+        fallback_share=counts.fallback_calls / counts.calls if counts.calls else 0.0,
         scheduler_cpu_share=meters.scheduler_cpu_s / span_s if span_s > 0 else 0.0,
         devices=device_times(facts, history),
         engines=tuple(facts.engines),

@@ -1,6 +1,6 @@
 """The table at the end of a run: where the time went. Plain ASCII, for any terminal or log."""
 
-from fate.view.history import IDLE_LABELS, History
+from fate.view.history import HOST, IDLE_LABELS, History
 from fate.view.metrics import DeviceTimes, Summary
 
 _WIDTH = 50
@@ -59,26 +59,33 @@ def _planning(summary: Summary) -> str:
     plans = summary.planning_ms
     return (
         f"plans: {plans.n}, p50 {plans.p50:.1f} ms, p99 {plans.p99:.1f} ms; "
-        f"calls no plan placed: {summary.fallback_share:.0%}; "
+        f"calls without a plan in time: {summary.fallback_share:.0%}; "
         f"scheduler: {summary.scheduler_cpu_share:.1%} of the cores"
     )
 
 
 def _device_lines(summary: Summary) -> list[str]:
-    """Return a bar of letters and the seconds behind it for every device."""
+    """Return a bar of letters and the seconds behind it for every device.
+
+    The host is left to a line of its own: that its tool slots idle means nothing.
+    """
+    devices = {name: times for name, times in summary.devices.items() if name != HOST}
     used = [
         (letter, field)
         for letter, field in _LETTERS
-        if any(getattr(times, field) > 0 for times in summary.devices.values())
+        if any(getattr(times, field) > 0 for times in devices.values())
     ]
-    label = max((len(device) for device in summary.devices), default=6)
+    label = max((len(name) for name in devices), default=6)
     head = " ".join(f"{field.removesuffix('_s'):>8}" for _, field in used)
     lines = [f"{'':{label}}  {'where the time went':{_WIDTH}} {head}  [s]"]
-    for device, times in summary.devices.items():
+    for device, times in devices.items():
         seconds = " ".join(f"{getattr(times, field):8.2f}" for _, field in used)
         lines.append(f"{device:{label}}  {_bar(times)} {seconds}")
     legend = " ".join(f"{letter}={field.removesuffix('_s')}" for letter, field in used)
-    return [*lines, f"{'':{label}}  {legend}"]
+    lines.append(f"{'':{label}}  {legend}")
+    if HOST in summary.devices:
+        lines.append(f"tools on the host: {summary.devices[HOST].tool_s:.2f} s")
+    return lines
 
 
 def _bar(times: DeviceTimes) -> str:

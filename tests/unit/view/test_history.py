@@ -10,7 +10,7 @@ from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
 from fate.drivers.setup import Outcome
 from fate.view.fold import fold
-from fate.view.history import Part, RunFacts
+from fate.view.history import OVERDUE, Part, RunFacts
 
 
 def test_bars_have_their_time_device_items_and_tokens(
@@ -97,7 +97,7 @@ def test_counts(cluster: Cluster, records: list[m.Record]) -> None:
     counts = fold(cluster, records).counts
     assert (counts.model_loads, counts.evictions, counts.calls) == (2, 0, 2)
     assert (counts.prompt_tokens, counts.cached_tokens, counts.output_tokens) == (300, 60, 60)
-    assert (counts.unplanned_calls, counts.failed_attempts) == (0, 0)
+    assert (counts.fallback_calls, counts.overdue_calls, counts.failed_attempts) == (0, 0, 0)
 
 
 def test_a_lost_device_ends_its_bars_and_its_items_run_again(
@@ -118,7 +118,7 @@ def test_a_lost_device_ends_its_bars_and_its_items_run_again(
     lost, again = history.bars[1], history.bars[2]
     assert (lost.outcome, lost.reason, lost.end_s) == ("lost", "killed", 4.0)
     assert lost.parts[-1] == Part("decode", 3.5, 4.0)
-    assert (again.attempt, again.plan, again.outcome) == (2, -1, "running")
+    assert (again.attempt, again.plan, again.outcome) == (2, OVERDUE, "running")
     assert ("d0", 4.0, 5.0, "lost") in [
         (s.device, s.start_s, s.end_s, s.reason) for s in history.idle
     ]

@@ -92,14 +92,29 @@ def test_a_load_behind_a_call_takes_no_slot(
     assert sum(msgspec.structs.astuple(times)) == pytest.approx(6.5)
 
 
-def test_calls_no_plan_placed_are_the_fallback_share(
-    facts: RunFacts, cluster: Cluster, records: list[m.Record]
+@pytest.mark.parametrize(
+    ("reason", "share"), [((m.PlanLate(version=3),), 0.5), ((m.Woke(at_s=5.6),), 0.0)]
+)
+def test_calls_without_a_plan_in_time_are_the_fallback_share(
+    facts: RunFacts,
+    cluster: Cluster,
+    records: list[m.Record],
+    reason: tuple[m.Event, ...],
+    share: float,
 ) -> None:
-    """A call on another device than its plan said counts too."""
+    """A call is what its chain was started for, here while loading; overdue is no fallback."""
     chunk = Chunk("w/draft", 0, 1)
-    elsewhere = m.Call(activity=4, device="d0", model="b", chunk=chunk)
-    log = [*records[:8], m.Record(at_s=7.6, commands=(elsewhere,)), *records[9:]]
-    assert summary(facts, fold(cluster, log)).fallback_share == 0.5
+    log = [
+        *records[:7],
+        m.Record(at_s=5.6, events=reason, commands=(m.Load(activity=3, device="d0", model="b"),)),
+        m.Record(
+            at_s=7.6,
+            events=(m.Done(activity=3),),
+            commands=(m.Call(activity=4, device="d0", model="b", chunk=chunk),),
+        ),
+        *records[9:],
+    ]
+    assert summary(facts, fold(cluster, log)).fallback_share == share
 
 
 def test_wall_readings_come_from_the_meters(facts: RunFacts, records: list[m.Record]) -> None:
