@@ -17,7 +17,7 @@ from fate.domain.catalog import Model
 from fate.domain.errors import FateError
 from fate.domain.graph import Graph, InstanceId, Path
 from fate.domain.messages import Expanded, ExpandFailed
-from fate.engines.base import CallRequest
+from fate.engines.base import CallRequest, CallResult
 from fate.workflow.forecast import forecast
 from fate.workflow.program import Argument, Program, StageProgram, compile_workflow
 from fate.workflow.render import (
@@ -133,6 +133,12 @@ class Expander:
             )
         return None
 
+    def learn(self, request: CallRequest, result: CallResult) -> None:
+        """Learn from an engine's answer how long the texts of a call are in tokens."""
+        tokenizer = next(m.tokenizer for m in self._models.values() if m.id == request.model)
+        for part, tokens in zip(request.parts, result.part_tokens, strict=False):
+            self.counter.learn(tokenizer, part.key, part.text, tokens)
+
     def results(self) -> dict[str, Any]:
         """Return the declared outputs; those that need an unfinished stage are left out."""
         return {
@@ -145,11 +151,13 @@ class Expander:
         return evaluate(self._values, output, Names(), f"outputs.{name}")
 
     def _finished(self, stage: str) -> bool:
+        finished = self._values.finished_items(stage)
+        if self.program.stages[stage].over is None:
+            return finished == 1
         try:
-            wanted = len(self._expansion(f"{self.workflow_id}/{stage}").tails)
-            return len(self._values.texts(stage)) == wanted
+            return finished == len(self._expansion(f"{self.workflow_id}/{stage}").tails)
         except FateError:
-            return False
+            return False  # the list itself is not there yet
 
     def _stage(self, instance: InstanceId) -> StageProgram:
         return self.program.stages[instance.removeprefix(f"{self.workflow_id}/")]

@@ -29,7 +29,8 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
     document = read_yaml(Path(path), "workflow file")
     data = require_format(document, FORMAT, "workflow")
     problems = Problems(document)
-    problems.lines.extend(document.problems)
+    for at, what in document.problems:
+        problems.add(at, what)
     _check_top(data, problems)
     draft = _draft(data, problems)
     if any(
@@ -114,12 +115,23 @@ def _stage(name: str, raw: object, problems: Problems) -> Stage | None:
     stage = cast("dict[str, Any]", raw)
     tag = stage_tag(stage)
     if tag not in STAGE_MODELS or (tag != "llm" and stage.get("kind") != "tool"):
-        problems.add((*at, "kind"), _unknown_kind(stage))
+        key = "tool" if stage.get("kind") == "tool" and "tool" in stage else "kind"
+        problems.add((*at, key), _unknown_kind(stage))
         return None
     try:
         return cast("Stage", STAGE_MODELS[tag].model_validate(stage))
     except ValidationError as error:
         problems.add_validation(error, STAGE_MODELS[tag], at)
+        return _salvaged(tag, stage, error)
+
+
+def _salvaged(tag: str, stage: Mapping[str, Any], error: ValidationError) -> Stage | None:
+    """Return a stage without its bad keys, so that the rest of it is checked too."""
+    bad = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+    try:
+        rest = {key: value for key, value in stage.items() if key not in bad}
+        return cast("Stage", STAGE_MODELS[tag].model_validate(rest))
+    except ValidationError:
         return None
 
 

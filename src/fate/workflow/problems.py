@@ -29,6 +29,10 @@ class Locator(Protocol):
         """Return `file:line`; `line` > 0 is a line within the text that stands there."""
         ...
 
+    def line(self, at: DataPath, line: int = 0) -> int:
+        """Return the line of a place in its file, 0 where there is no file."""
+        ...
+
 
 class NamedLocator:
     """Places in a workflow that was built, not read."""
@@ -42,19 +46,27 @@ class NamedLocator:
         suffix = f" line {line}" if line > 1 else ""
         return f"workflow {self._name!r}, {place}{suffix}" if place else f"workflow {self._name!r}"
 
+    def line(self, at: DataPath, line: int = 0) -> int:
+        """Return 0: there is no file."""
+        return 0
+
 
 class Problems:
-    """A list of problems under construction; the order is that of discovery, never twice."""
+    """A list of problems under construction, none of them twice."""
 
     def __init__(self, locator: Locator) -> None:
         self._locator = locator
-        self.lines: list[str] = []
+        self._found: dict[str, int] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        """All problems in the order of their lines, on one line in the order of discovery."""
+        return sorted(self._found, key=self._found.__getitem__)
 
     def add(self, at: DataPath, what: str, line: int = 0) -> None:
         """Record what is wrong at a place and how to mend it."""
         text = f"{self._locator.where(at, line)}: {what}"
-        if text not in self.lines:
-            self.lines.append(text)
+        self._found.setdefault(text, self._locator.line(at, line))
 
     def add_validation(self, error: ValidationError, model: type[BaseModel], at: DataPath) -> None:
         """Record every mistake pydantic found in the data at a place."""

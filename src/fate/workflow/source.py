@@ -29,15 +29,19 @@ class Document:
     data: Any = None
     keys: dict[DataPath, int] = field(default_factory=dict[DataPath, int])
     texts: dict[DataPath, int] = field(default_factory=dict[DataPath, int])
-    problems: list[str] = field(default_factory=list[str])
+    problems: list[tuple[DataPath, str]] = field(default_factory=list[tuple[DataPath, str]])
 
     def where(self, at: DataPath, line: int = 0) -> str:
         """Return `file:line` of a place, or of a line within the text that stands there."""
+        return f"{self.path}:{self.line(at, line)}"
+
+    def line(self, at: DataPath, line: int = 0) -> int:
+        """Return the line of a place, or of a line within the text that stands there."""
         if line and at in self.texts:
-            return f"{self.path}:{self.texts[at] + line - 1}"
+            return self.texts[at] + line - 1
         while at and at not in self.keys:
             at = at[:-1]
-        return f"{self.path}:{self.keys.get(at, 1)}"
+        return self.keys.get(at, 1)
 
 
 def read_text(path: Path, what: str, limit: int = MAX_FILE_BYTES) -> str:
@@ -122,17 +126,16 @@ class _Walk:
         for key_node, value_node in node.value:
             key = self._loader.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
-            here = f"{self._document.path}:{line}"
             if not isinstance(key, str):
-                self._document.problems.append(
-                    f"{here}: the key {key!r} is not text; put it in quotes"
-                )
+                what = f"the key {key!r} is not text; put it in quotes"
+                self._document.problems.append(((*at, str(key)), what))
                 key = str(key)
             if key in result:
-                self._document.problems.append(
-                    f"{here}: {key!r} stands here twice, first on line "
-                    f"{self._document.keys[(*at, key)]}; rename or remove one"
-                )
+                first = self._document.keys[(*at, key)]
+                what = f"{key!r} stands here twice, first on line {first}; rename or remove one"
+                again = (*at, f"{key} (again)")
+                self._document.keys[again] = line
+                self._document.problems.append((again, what))
                 continue
             self._document.keys[(*at, key)] = line
             result[key] = self.value(value_node, (*at, key))

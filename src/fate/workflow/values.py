@@ -11,10 +11,6 @@ from fate.workflow.tools import decode, find_json
 class OutputReader(Protocol):
     """Where finished texts are found; `store.Outputs` is one."""
 
-    def get(self, instance: str, item: int) -> str:
-        """Return an item's text; raises a `FateError` where there is none."""
-        ...
-
     def items(self, instance: str) -> list[tuple[int, str]]:
         """Return (item, text) of every finished item, in item order."""
         ...
@@ -29,10 +25,6 @@ class MemoryOutputs:
     def put(self, instance: str, item: int, text: str) -> None:
         """Store an item's text."""
         self._texts.setdefault(instance, {})[item] = text
-
-    def get(self, instance: str, item: int) -> str:
-        """Return an item's text."""
-        return self._texts[instance][item]
 
     def items(self, instance: str) -> list[tuple[int, str]]:
         """Return (item, text) of every stored item, in item order."""
@@ -49,6 +41,10 @@ class Values:
         self.stages = _Stages(self)
         self._outputs = outputs
 
+    def finished_items(self, stage: str) -> int:
+        """Return how many of a stage's items have an output."""
+        return len(self._stored(stage))
+
     def texts(self, stage: str) -> list[str]:
         """Return a stage's outputs as prompts show them, one for each item."""
         spec = self.program.stages[stage].spec
@@ -64,10 +60,7 @@ class Values:
         return values if self.program.stages[stage].spec.map else values[0]
 
     def _stored(self, stage: str) -> list[str]:
-        instance = f"{self.workflow}/{stage}"
-        if self.program.stages[stage].spec.map:
-            return [text for _, text in self._outputs.items(instance)]
-        return [self._outputs.get(instance, 0)]
+        return [text for _, text in self._outputs.items(f"{self.workflow}/{stage}")]
 
     def _decoded(self, stage: str, text: str) -> Json:
         spec = self.program.stages[stage].spec
