@@ -44,6 +44,10 @@ class Kernel(Protocol):
         """Return a greedy plan; MIN_MIN counts the horizon, the others do not."""
         ...
 
+    def extend(self, orders: Orders) -> Orders:
+        """Return the lists with missing calls put where they end first, horizon included."""
+        ...
+
     def local_search(self, orders: Orders, moves: I64) -> tuple[Orders, float]:
         """Return an improved plan and its J; `moves` [K, 4] are random integers >= 0."""
         ...
@@ -78,6 +82,10 @@ class ReferenceKernel:
         uses_future = rule == reference_plans.MIN_MIN
         future = self.future if uses_future else reference_plans.no_future(self._plain)
         return reference_plans.greedy(self._plain, future, rule)
+
+    def extend(self, orders: Orders) -> Orders:
+        """See `Kernel.extend`."""
+        return reference_plans.extend(self._plain, orders, self.future)
 
     def local_search(self, orders: Orders, moves: I64) -> tuple[Orders, float]:
         """See `Kernel.local_search`."""
@@ -121,6 +129,11 @@ class CompiledKernel:
         uses_future = rule == reference_plans.MIN_MIN
         future = self._future_array() if uses_future else np.zeros_like(self._problem.transfer_s)
         return _unpack(*self._plans.greedy(self._problem, future, rule))
+
+    def extend(self, orders: Orders) -> Orders:
+        """See `Kernel.extend`."""
+        lists, lengths = self._pack(orders)
+        return _unpack(*self._plans.extend(self._problem, lists, lengths, self._future_array()))
 
     def local_search(self, orders: Orders, moves: I64) -> tuple[Orders, float]:
         """See `Kernel.local_search`."""
@@ -173,7 +186,7 @@ def warm(cache_dir: str) -> str:
         orders = kernel.greedy(reference_plans.MIN_MIN)
         kernel.local_search(orders, np.zeros((1, 4), dtype=np.int64))
         kernel.objective(orders)
-        kernel.replay(orders)
+        kernel.replay(kernel.extend(orders))
     except Exception as error:  # noqa: BLE001 -- a planner without numba still plans
         _Active.status = f"reference ({type(error).__name__}: {error})"
     else:

@@ -27,6 +27,14 @@ def jit(function: _Function) -> _Function:
     return cast("_Function", decorate(function))
 
 
+def inline(function: _Function) -> _Function:
+    """Compile into the caller: passing the many arrays of a problem costs more than the work."""
+    decorate = cast("Any", numba).njit(
+        cache=True, nogil=True, error_model="numpy", forceinline=True
+    )
+    return cast("_Function", decorate(function))
+
+
 prefill = jit(terms.prefill_seconds)
 _decode_seconds = jit(terms.decode_seconds)
 INF = np.inf
@@ -67,7 +75,7 @@ def fresh_state(p: Problem) -> State:
     )
 
 
-@jit
+@inline
 def reset(p: Problem, s: State, device: int) -> None:
     """Set a device's scratch state back to what it is now."""
     s.clock[device] = p.clock
@@ -84,13 +92,13 @@ def reset(p: Problem, s: State, device: int) -> None:
             s.content_used_at[device, model, k] = p.content_used_at[device, model, k]
 
 
-@jit
+@inline
 def usable_hit(hit: float, tokens: float) -> float:
     """See `domain.state.usable_hit`."""
     return min(hit, tokens - 1.0) if tokens > 0 else 0.0
 
 
-@jit
+@inline
 def work_seconds(p: Problem, node: int, device: int, cached: float) -> float:
     """See `reference.work_seconds`."""
     model = p.model[node]
@@ -110,7 +118,7 @@ def work_seconds(p: Problem, node: int, device: int, cached: float) -> float:
     return seconds
 
 
-@jit
+@inline
 def evictions(p: Problem, s: State, device: int, model: int) -> bool:
     """Fill `gone`, least recently used first; False if the model cannot fit."""
     models = p.load_s.shape[1]
@@ -140,7 +148,7 @@ def evictions(p: Problem, s: State, device: int, model: int) -> bool:
     return True
 
 
-@jit
+@inline
 def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, float]:
     model, count = p.model[node], 0
     for k in range(p.content.shape[2]):
@@ -162,7 +170,7 @@ def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, f
     return best, usable_hit(float(s.hits[best]), tokens)
 
 
-@jit
+@inline
 def appraise(
     p: Problem, s: State, device: int, node: int
 ) -> tuple[float, int, int, float, float, float]:
@@ -202,7 +210,7 @@ def appraise(
     return finish_s, slot, sequence, cached, loaded_s, unload_s + load_s
 
 
-@jit
+@inline
 def run(p: Problem, s: State, device: int, node: int) -> float:
     """Appraise and commit a call; return its end."""
     finish_s, slot, sequence, _, loaded_s, _ = appraise(p, s, device, node)
@@ -242,18 +250,20 @@ def replay(p: Problem, orders: I64, lengths: I64) -> F64:
 
 @jit
 def device_value(
-    p: Problem, s: State, device: int, order: I64, length: int, future: F64
+    p: Problem, s: State, device: int, order: tuple[I64, int], future: F64, spare_s: float
 ) -> tuple[float, float]:
     """See `reference.device_value`."""
     latest_s, total_s = p.now_s, 0.0
     reset(p, s, device)
-    for k in range(length):
-        node = int(order[k])
+    for k in range(order[1]):
+        node = int(order[0][k])
         finish_s = run(p, s, device, node)
         if not finish_s < INF:
             return INF, INF
         latest_s = max(latest_s, finish_s + p.weights.tau * p.tail_s[node])
         total_s = total_s + (p.weights.eps * (finish_s - p.now_s) + future[node, device])
+        if (latest_s - p.now_s) + total_s > spare_s:
+            return INF, INF
     return latest_s, total_s
 
 
@@ -273,5 +283,5 @@ def objective(p: Problem, orders: I64, lengths: I64, future: F64) -> float:
     devices = lengths.shape[0]
     latest, total, s = np.zeros(devices), np.zeros(devices), fresh_state(p)
     for d in range(devices):
-        latest[d], total[d] = device_value(p, s, d, orders[d], lengths[d], future)
+        latest[d], total[d] = device_value(p, s, d, (orders[d], lengths[d]), future, INF)
     return plan_value(p, latest, total)

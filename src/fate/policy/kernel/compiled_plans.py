@@ -18,6 +18,7 @@ from fate.policy.kernel.compiled import (
     work_seconds,
 )
 from fate.policy.kernel.problem import Problem
+from fate.policy.kernel.reference_plans import SLACK
 
 
 @jit
@@ -73,19 +74,35 @@ def _rank_order(p: Problem) -> I64:
 
 
 @jit
-def _earliest_finish(p: Problem, future: F64) -> tuple[I64, I64]:
+def _earliest(p: Problem, s: State, home: I64, node: int, future: F64) -> int:
+    best_s, best = INF, -1
+    for device in range(p.load_s.shape[0]):
+        finish_s = appraise(p, s, device, node)[0]
+        if not finish_s < INF or not _may_hold(p, home, node, device):
+            continue
+        end_s = finish_s + future[node, device]
+        if end_s < best_s:
+            best_s, best = end_s, device
+    return best
+
+
+@jit
+def extend(p: Problem, given: I64, counts: I64, future: F64) -> tuple[I64, I64]:
+    """See `reference_plans.extend`."""
     devices, s = p.load_s.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home = np.full(p.frontier, -1)
+    for device in range(devices):
+        for k in range(counts[device]):
+            node = int(given[device, k])
+            if _may_hold(p, home, node, device) and run(p, s, device, node) < INF:
+                orders[device, lengths[device]] = node
+                lengths[device] += 1
+                home[node] = device
     for node in _rank_order(p):
-        best_s, best = INF, -1
-        for device in range(devices):
-            finish_s = appraise(p, s, device, node)[0]
-            if not finish_s < INF or not _may_hold(p, home, node, device):
-                continue
-            end_s = finish_s + future[node, device]
-            if end_s < best_s:
-                best_s, best = end_s, device
+        if home[node] >= 0:
+            continue
+        best = _earliest(p, s, home, node, future)
         if best >= 0:
             run(p, s, best, node)
             orders[best, lengths[best]] = node
@@ -179,7 +196,9 @@ def _idle_affinity(p: Problem) -> tuple[I64, I64]:
 def greedy(p: Problem, future: F64, rule: int) -> tuple[I64, I64]:
     """See `reference_plans.greedy`."""
     if rule == 0:
-        return _earliest_finish(p, future)
+        devices = p.load_s.shape[0]
+        nothing: I64 = np.zeros(devices, dtype=np.int64)
+        return extend(p, np.full((devices, 1), -1), nothing, future)
     if rule == 1:
         return _min_min(p, future)
     return _idle_affinity(p)
@@ -318,15 +337,33 @@ def _copy(source: I64, lengths: I64, to: I64, to_lengths: I64, touched: U8) -> N
                 to[device, k] = source[device, k]
 
 
+class _Value(NamedTuple):
+    """What the plan's devices are worth, and what those of the trial are."""
+
+    latest_s: F64
+    total_s: F64
+    new_latest_s: F64
+    new_total_s: F64
+
+
 @jit
-def _weigh(p: Problem, s: State, t: _Trial, future: F64, latest: F64, total: F64) -> float:
-    """Replay the touched devices, return J; inf where a chunk that must start does not lead."""
+def _weigh(p: Problem, s: State, t: _Trial, value: _Value, future: F64, best_s: float) -> float:
+    """Replay the touched devices, return J; inf where it is worse, or must-start does not lead."""
+    spare_s = best_s + SLACK * max(1.0, best_s)
     for d in range(t.lengths.shape[0]):
-        if t.touched[d]:
-            if not _must_lead(p, t.orders[d], t.lengths[d]):
-                return INF
-            latest[d], total[d] = device_value(p, s, d, t.orders[d], t.lengths[d], future)
-    return plan_value(p, latest, total)
+        if not t.touched[d]:
+            spare_s = spare_s - value.total_s[d]
+    for d in range(t.lengths.shape[0]):
+        if not t.touched[d]:
+            continue
+        if not _must_lead(p, t.orders[d], t.lengths[d]):
+            return INF
+        latest_s, total_s = device_value(p, s, d, (t.orders[d], t.lengths[d]), future, spare_s)
+        if not latest_s < INF:
+            return INF
+        value.new_latest_s[d], value.new_total_s[d] = latest_s, total_s
+        spare_s = spare_s - total_s
+    return plan_value(p, value.new_latest_s, value.new_total_s)
 
 
 @jit
@@ -338,30 +375,33 @@ def local_search(
     orders, lengths = orders.copy(), lengths.copy()
     t = _Trial(orders.copy(), lengths.copy(), np.zeros(devices, np.uint8))
     home, count = np.full(p.frontier, -1), 0
-    latest, total = np.zeros(devices), np.zeros(devices)
+    value = _Value(np.zeros(devices), np.zeros(devices), np.zeros(devices), np.zeros(devices))
     for d in range(devices):
-        latest[d], total[d] = device_value(p, s, d, orders[d], lengths[d], future)
+        latest_s, total_s = device_value(p, s, d, (orders[d], lengths[d]), future, INF)
+        value.latest_s[d] = value.new_latest_s[d] = latest_s
+        value.total_s[d] = value.new_total_s[d] = total_s
         for k in range(lengths[d]):
             home[orders[d, k]] = d
             count += 1
     placed = np.flatnonzero(home >= 0)
-    best_s = plan_value(p, latest, total)
-    new_latest, new_total = latest.copy(), total.copy()
+    best_s = plan_value(p, value.latest_s, value.total_s)
     for i in range(moves.shape[0] if count > 0 else 0):
         t.touched[:] = 0
         changed = _propose(p, t, home, placed, moves[i])
-        value_s = _weigh(p, s, t, future, new_latest, new_total) if changed else INF
+        value_s = _weigh(p, s, t, value, future, best_s) if changed else INF
         if changed and value_s <= best_s and value_s < INF:
             best_s = value_s
             _copy(t.orders, t.lengths, orders, lengths, t.touched)
             for d in range(devices):
                 if t.touched[d]:
-                    latest[d], total[d] = new_latest[d], new_total[d]
+                    value.latest_s[d] = value.new_latest_s[d]
+                    value.total_s[d] = value.new_total_s[d]
                     for k in range(lengths[d]):
                         home[orders[d, k]] = d
         else:
             _copy(orders, lengths, t.orders, t.lengths, t.touched)
             for d in range(devices):
                 if t.touched[d]:
-                    new_latest[d], new_total[d] = latest[d], total[d]
+                    value.new_latest_s[d] = value.latest_s[d]
+                    value.new_total_s[d] = value.total_s[d]
     return orders, lengths, best_s

@@ -184,8 +184,14 @@ def replay(p: Plain, orders: Orders) -> list[float]:
     return finish_s
 
 
-def device_value(p: Plain, device: int, order: list[int], future: Future) -> tuple[float, float]:
-    """Return a device's (latest end of any path through it, sum of its other cost)."""
+def device_value(
+    p: Plain, device: int, order: list[int], future: Future, spare_s: float = inf
+) -> tuple[float, float]:
+    """Return a device's (latest end of any path through it, sum of its other cost).
+
+    (inf, inf) if a call cannot run there, or once the two together exceed `spare_s`: neither can
+    shrink again as the list goes on.
+    """
     tau, eps = p.weights.tau, p.weights.eps
     latest_s, total_s = p.now_s, 0.0
     bench = Bench(p, device)
@@ -196,6 +202,8 @@ def device_value(p: Plain, device: int, order: list[int], future: Future) -> tup
         commit(p, bench, node, placed)
         latest_s = max(latest_s, placed.finish_s + tau * p.tail_s[node])
         total_s = total_s + (eps * (placed.finish_s - p.now_s) + future[node][device])
+        if (latest_s - p.now_s) + total_s > spare_s:
+            return inf, inf
     return latest_s, total_s
 
 

@@ -23,6 +23,11 @@ EFT: Final[Rule] = 0
 MIN_MIN: Final[Rule] = 1
 IDLE_AFFINITY: Final[Rule] = 2
 
+#: (latest end, other cost) of every device.
+Values: TypeAlias = list[tuple[float, float]]
+#: A replay is cut short only when its plan is worse by more than any rounding.
+SLACK: Final = 1e-9
+
 
 def no_future(p: Plain) -> Future:
     """Return a horizon term of zero."""
@@ -76,20 +81,33 @@ def greedy(p: Plain, future: Future, rule: Rule) -> Orders:
     and prefill. Horizon regret counts as seconds in the first two.
     """
     if rule == EFT:
-        return _earliest_finish(p, future)
+        return extend(p, [[] for _ in range(p.devices)], future)
     return _min_min(p, future) if rule == MIN_MIN else _idle_affinity(p)
 
 
-def _put(p: Plain, bench: Bench, device: int, node: int) -> None:
+def _put(p: Plain, bench: Bench, device: int, node: int) -> bool:
     placed = appraise(p, bench, device, node)
-    if placed is not None:
-        commit(p, bench, node, placed)
+    if placed is None:
+        return False
+    commit(p, bench, node, placed)
+    return True
 
 
-def _earliest_finish(p: Plain, future: Future) -> Orders:
+def extend(p: Plain, given: Orders, future: Future) -> Orders:
+    """Return the given lists with every call they lack put where it ends first, in rank order.
+
+    Calls that may no longer run where the lists have them are put anew like the others.
+    """
     state, orders = benches(p), [list[int]() for _ in range(p.devices)]
     home = [-1] * p.frontier
+    for device, order in enumerate(given):
+        for node in order:
+            if may_hold(p, home, node, device) and _put(p, state[device], device, node):
+                orders[device].append(node)
+                home[node] = device
     for node in rank_order(p) if p.frontier > 1 else range(p.frontier):
+        if home[node] >= 0:
+            continue
         best_s, best = inf, -1
         for device in range(p.devices):
             placed = appraise(p, state[device], device, node)
@@ -190,19 +208,35 @@ def local_search(
     best_s = plan_value(p, values)
     for move in moves if placed else []:
         changed = _propose(p, orders, home, placed, move)
-        if not changed or not all(_must_lead(p, order) for order in changed.values()):
+        trial = _weigh(p, values, changed, future, best_s) if changed else None
+        if trial is None:
             continue
-        trial = list(values)
-        for device, order in changed.items():
-            trial[device] = device_value(p, device, order, future)
         value_s = plan_value(p, trial)
-        if value_s <= best_s and value_s < inf:
+        if value_s <= best_s:
             best_s, values = value_s, trial
             for device, order in changed.items():
                 orders[device] = order
                 for node in order:
                     home[node] = device
     return orders, best_s
+
+
+def _weigh(
+    p: Plain, values: Values, changed: dict[int, list[int]], future: Future, best_s: float
+) -> Values | None:
+    """Replay the touched devices; None where J is worse, or must-start chunks do not lead."""
+    spare_s, trial = best_s + SLACK * max(1.0, best_s), list(values)
+    for device, value in enumerate(values):
+        if device not in changed:
+            spare_s = spare_s - value[1]
+    for device in sorted(changed):
+        if not _must_lead(p, changed[device]):
+            return None
+        trial[device] = device_value(p, device, changed[device], future, spare_s)
+        if not trial[device][0] < inf:
+            return None
+        spare_s = spare_s - trial[device][1]
+    return trial
 
 
 def _must_lead(p: Plain, order: list[int]) -> bool:

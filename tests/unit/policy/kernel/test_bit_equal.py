@@ -49,4 +49,5 @@ def test_both_kernels_give_the_same_bits(snapshot: Snapshot, chosen: Weights, se
         assert fast.replay(orders) == plain.replay(orders)
         assert fast.objective(orders) == plain.objective(orders)
         start = must_first(snapshot.must_start.tolist(), orders)
+        assert fast.extend(orders[1:] + orders[:1]) == plain.extend(orders[1:] + orders[:1])
         assert fast.local_search(start, moves) == plain.local_search(start, moves)
