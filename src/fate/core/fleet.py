@@ -10,8 +10,9 @@ memory when the load is issued.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal
 
+from fate.core.chain import HOST, Chain, Step
 from fate.core.pool import ReadyChunk
 from fate.cost.estimates import Estimator
 from fate.cost.terms import call_seconds
@@ -28,39 +29,6 @@ from fate.domain.messages import (
     Unload,
 )
 from fate.domain.state import DeviceState, ResidentModel, SequenceSlot
-
-StepKind: TypeAlias = Literal["unload", "load", "call", "tool"]
-
-#: Device index of chains that run tools on the host.
-HOST = -1
-
-#: A chain that outlives its estimate is expected to take this share of it longer.
-_OVERRUN = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One activity of a chain, with its expected seconds."""
-
-    kind: StepKind
-    model: str
-    expected_s: float
-
-
-@dataclass(slots=True, eq=False)
-class Chain:
-    """A placement under way. `activity` is None while it waits for memory or for a load."""
-
-    device: int
-    chunk: Chunk | None
-    ready: ReadyChunk | None
-    steps: deque[Step]
-    sequence: int = -1
-    activity: ActivityId | None = None
-    step_since_s: float = 0.0
-    concurrency: int = 1
-    items_done: int = 0
-    cancelling: bool = False
 
 
 @dataclass(slots=True)
@@ -121,6 +89,8 @@ class Fleet:
         state, model = self.devices[d], self.cluster.models[m].id
         if model in state.models or not state.healthy or state.evictions(self._bytes(m)) != []:
             return False
+        if not self.cluster.supports(state.device, self.cluster.models[m]):
+            return False
         steps = self._prepare(model, d)
         if steps is None:
             return False
@@ -153,26 +123,10 @@ class Fleet:
     def step_failed(self, chain: Chain, now_s: float) -> list[Chain]:
         """The chain's current activity failed or was cancelled; return all chains that end of it.
 
-        A failed load also ends the chains that wait for the same model.
+        A chain that was to load a model also ends the chains that wait for this model.
         """
         self._release(chain)
-        ended = [chain]
-        if chain.device != HOST:
-            state, step = self.devices[chain.device], chain.steps[0]
-            if step.kind == "unload":
-                state.models[step.model].status = "resident"
-            if step.kind == "load":
-                ended += [
-                    c
-                    for c in self.chains
-                    if c is not chain
-                    and c.device == chain.device
-                    and c.activity is None
-                    and c.steps[-1].model == step.model
-                ]
-            self._undo(chain, state)
-        for other in ended:
-            self._end(other)
+        ended = self._abort(chain)
         self.advance_blocked(now_s)
         return ended
 
@@ -193,19 +147,23 @@ class Fleet:
         self._serve_unmanaged(self.devices[d])
 
     def cancel(self, chains: Iterable[Chain]) -> None:
-        """Ask for the current activity of chains to stop."""
+        """Let chains end: calls and tools are stopped, loads and unloads run to their end.
+
+        What a device holds after half a load is unknown, and others may wait for the model.
+        """
         for chain in chains:
             if chain.activity is not None and not chain.cancelling:
                 chain.cancelling = True
-                self.outbox.append(Cancel(activity=chain.activity))
+                if chain.steps[0].kind in ("call", "tool"):
+                    self.outbox.append(Cancel(activity=chain.activity))
 
-    def drop_blocked(self, chains: Iterable[Chain]) -> list[Chain]:
-        """End the chains among `chains` that have nothing running; return them."""
-        ended = [chain for chain in chains if chain.activity is None]
-        for chain in ended:
-            if chain.device != HOST:
-                self._undo(chain, self.devices[chain.device])
-            self._end(chain)
+    def drop_blocked(self, chains: Iterable[Chain], now_s: float) -> list[Chain]:
+        """End the chains among `chains` that have nothing running; return all that end of it."""
+        ended: list[Chain] = []
+        for chain in chains:
+            if chain.activity is None and chain not in ended:
+                ended += self._abort(chain)
+        self.advance_blocked(now_s)
         return ended
 
     def advance_blocked(self, now_s: float) -> None:
@@ -213,20 +171,6 @@ class Fleet:
         for chain in list(self.chains):
             if chain.activity is None and not chain.cancelling:
                 self._advance(chain, now_s)
-
-    def expected_end_s(self, chain: Chain, now_s: float) -> float:
-        """Return when a chain is expected to end, always after `now_s`."""
-        left = sum(step.expected_s for step in chain.steps)
-        if chain.activity is None:
-            return now_s + max(left, 1e-6)
-        step = chain.steps[0]
-        whole = step.expected_s
-        if step.kind == "call" and chain.chunk is not None:
-            items = chain.chunk.stop - chain.chunk.start
-            whole = step.expected_s * (items - chain.items_done) / items
-        return max(
-            chain.step_since_s + left - step.expected_s + whole, now_s + _OVERRUN * whole + 1e-6
-        )
 
     def observe_item(self, chain: Chain, event: ItemDone, now_s: float) -> None:
         """Learn from a finished item what the device's prefill and decode really take."""
@@ -339,6 +283,24 @@ class Fleet:
             chunk=chain.chunk,
             sequence=chain.sequence,
         )
+
+    def _abort(self, chain: Chain) -> list[Chain]:
+        """End an unfinished chain, and those that wait for the load it will not do."""
+        ended = [chain]
+        if chain.device != HOST:
+            loads = {step.model for step in chain.steps if step.kind == "load"}
+            ended += [
+                other
+                for other in self.chains
+                if other is not chain
+                and other.device == chain.device
+                and other.activity is None
+                and other.steps[-1].model in loads
+            ]
+            self._undo(chain, self.devices[chain.device])
+        for one in ended:
+            self._end(one)
+        return ended
 
     def _undo(self, chain: Chain, state: DeviceState) -> None:
         """Take back what an unfinished chain reserved."""

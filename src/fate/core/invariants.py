@@ -1,6 +1,6 @@
 """What must hold after every step, whatever drivers and engines do."""
 
-from fate.core.fleet import HOST
+from fate.core.chain import HOST
 from fate.core.scheduler import Scheduler
 from fate.domain.state import DeviceState
 
@@ -67,4 +67,3 @@ def _check_progress(core: Scheduler) -> None:
     expanding = any(i.status == "expanding" for i in core.lifecycle.instances.values())
     lost = all(not state.healthy for state in core.fleet.devices)
     assert expanding or lost, "work is left, yet nothing runs and nothing is being decided"
-

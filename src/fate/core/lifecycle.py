@@ -45,8 +45,9 @@ class Workflow:
 class Instance:
     """One execution of a stage. `own_s` and `tail_s` are its rank's two parts, in seconds.
 
-    `next_calls` are the closest llm descendants, seen through tools. `output_at` counts the
-    items whose output lies on each device.
+    `next_calls` are the closest llm descendants, seen through tools; `calls_left` counts the
+    unfinished instances that have this one among theirs. `output_at` counts the items whose
+    output lies on each device.
     """
 
     id: InstanceId
@@ -57,6 +58,7 @@ class Instance:
     parents: list["Instance"] = field(default_factory=list["Instance"])
     children: list["Instance"] = field(default_factory=list["Instance"])
     next_calls: list["Instance"] = field(default_factory=list["Instance"])
+    calls_left: int = 0
     output_at: dict[int, int] = field(default_factory=dict[int, int])
     own_s: float = 0.0
     tail_s: float = 0.0
@@ -124,6 +126,8 @@ class Lifecycle:
         for instance in reversed(own.values()):
             instance.own_s = self._own_seconds(instance.stage)
             instance.next_calls = _next_calls(instance)
+            for call in instance.next_calls if instance.stage.kind == "llm" else ():
+                call.calls_left += 1
             instance.tail_s = max((c.own_s + c.tail_s for c in instance.children), default=0.0)
         for instance in own.values():
             if not instance.parents_left:
@@ -202,6 +206,10 @@ class Lifecycle:
             for device, items in parent.output_at.items()
         ]
 
+    def is_open(self, instance: InstanceId, item: int) -> bool:
+        """Whether an item is not done yet."""
+        return item in self.instances[instance].open_items
+
     def missing(self, chunk: Chunk) -> int:
         """Return how many items of a chunk are not done."""
         open_items = self.instances[chunk.instance].open_items
@@ -239,21 +247,30 @@ class Lifecycle:
         return instance
 
     def _own_seconds(self, stage: Stage) -> float:
-        """Mean over devices of a stage's compute time, a map spread over them."""
+        """Seconds of a stage, a map spread over the devices that can run it."""
+        seconds = stage.items * self._item_seconds(stage)
         if stage.kind == "tool":
-            return stage.tool_s * stage.items
+            return seconds
+        return seconds / max(min(len(self._hosts(stage)), stage.items), 1)
+
+    def _item_seconds(self, stage: Stage) -> float:
+        """Compute seconds of one item, the mean over the devices that can run it."""
+        if stage.kind == "tool":
+            return stage.tool_s
         tables, m = self._estimator.tables(), self._models[stage.model]
         tokens, output = float(path_tokens(stage.prompt)), self.expected_tokens(stage)
         seconds = [
             prefill_seconds(tokens, 0.0, *map(float, tables.prefill[d, m]))
             + decode_seconds(output, tokens, *map(float, tables.decode[d, m]))
-            for d, device in enumerate(self._cluster.devices)
-            if self._cluster.supports(device, self._cluster.models[m])
+            for d in self._hosts(stage)
         ]
-        if not seconds:
-            return 0.0
-        spread = max(min(len(seconds), stage.items), 1)
-        return stage.items * sum(seconds) / len(seconds) / spread
+        return sum(seconds) / len(seconds) if seconds else 0.0
+
+    def _hosts(self, stage: Stage) -> list[int]:
+        """Return the devices that can run a stage."""
+        model = self._cluster.models[self._models[stage.model]]
+        devices = enumerate(self._cluster.devices)
+        return [d for d, device in devices if self._cluster.supports(device, model)]
 
     def _expand(self, instance: Instance) -> None:
         instance.status = "expanding"
@@ -261,6 +278,8 @@ class Lifecycle:
 
     def _finish(self, instance: Instance) -> None:
         instance.status = "done"
+        for call in instance.next_calls if instance.stage.kind == "llm" else ():
+            call.calls_left -= 1
         for child in instance.children:
             child.parents_left -= 1
             if not child.parents_left and child.workflow.status is None:
@@ -286,17 +305,10 @@ class Lifecycle:
             return 1
         if self._options.chunk_s == 0:
             return count if instance.stage.kind == "tool" else 1
-        item_s = self._item_seconds(instance)
+        item_s = self._item_seconds(instance.stage)
         by_time = int(self._options.chunk_s / item_s) if item_s > 0 else count
         by_shards = -(-count // min(len(self._cluster.devices), 2))
         return max(1, min(by_time, by_shards))
-
-    def _item_seconds(self, instance: Instance) -> float:
-        stage = instance.stage
-        if stage.kind == "tool":
-            return stage.tool_s
-        spread = max(min(len(self._cluster.devices), stage.items), 1)
-        return self._own_seconds(stage) * spread / stage.items if stage.items else 0.0
 
     def _make_ready(
         self, instance: Instance, items: Iterable[int], now_s: float, avoid: frozenset[int]

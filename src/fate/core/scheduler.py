@@ -8,7 +8,8 @@ means.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fate.core.fleet import HOST, Chain, Fleet
+from fate.core.chain import HOST, Chain
+from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
 from fate.core.pool import ReadyChunk
@@ -16,7 +17,7 @@ from fate.core.snapshot import SnapshotBuilder
 from fate.cost.estimates import Estimator
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
-from fate.domain.errors import NoFeasibleDeviceError
+from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
 from fate.domain.messages import (
     CancelAll,
     Cancelled,
@@ -71,9 +72,11 @@ class Scheduler:
         self._snapshots = SnapshotBuilder(self.lifecycle, self.fleet, options, seed)
         self._version = 0
         self._in_flight = False
+        self._late = False
         self._stale = True
         self._memo: Memo | None = None
         self._gone: set[int] = set()
+        self._held: set[int] = set()
         self._wake_at_s = float("inf")
         self._on: dict[type, Callable[[Any, float], None]] = {
             Submitted: self._submitted,
@@ -108,9 +111,11 @@ class Scheduler:
             self._on[type(event)](event, now_s)
         self._start_tools(now_s)
         if self._gone:
-            self._fail_unplaceable()
+            self._fail_unplaceable(now_s)
         if len(self.lifecycle.pool):
             self._start_overdue(now_s)
+            if self._late:
+                self._fall_back(now_s)
             self._request_plan(now_s)
             self._arm_wake(now_s)
         commands, self._outbox[:] = list(self._outbox), []
@@ -124,7 +129,9 @@ class Scheduler:
         for stage in event.graph.stages:
             if stage.kind != "llm":
                 continue
-            model = models[stage.model]
+            model = models.get(stage.model)
+            if model is None:
+                raise GraphError(event.graph.id, f"stage {stage.id!r}: no model {stage.model!r}")
             if not any(cluster.supports(device, model) for device in cluster.devices):
                 largest = max(cluster.devices, key=lambda device: device.memory_bytes)
                 need, have = model.footprint_bytes, largest.memory_bytes
@@ -137,13 +144,18 @@ class Scheduler:
         self.lifecycle.expanded(event, now_s)
 
     def _expand_failed(self, event: ExpandFailed, now_s: float) -> None:
-        self._fail(event.instance, event.reason)
+        self._fail(event.instance, event.reason, now_s)
 
     def _item_done(self, event: ItemDone, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
-        if chain is None or chain.chunk is None:
+        if chain is None:
             return
-        self.lifecycle.item_done(chain.chunk, event.item, event.output_tokens, chain.device)
+        chunk, item = chain.chunk, event.item
+        if chunk is None or not chain.working_on(item):
+            raise ProtocolError(f"activity {event.activity} ({chunk}) cannot finish item {item}")
+        if not self.lifecycle.is_open(chunk.instance, item):
+            return
+        self.lifecycle.item_done(chunk, item, event.output_tokens, chain.device)
         self.fleet.observe_item(chain, event, now_s)
 
     def _done(self, event: Done, now_s: float) -> None:
@@ -162,7 +174,7 @@ class Scheduler:
             if chain.chunk is not None:
                 self.lifecycle.chunk_done(chain.chunk)
         elif chain.cancelling:
-            self._drop(self.fleet.drop_blocked([chain]), now_s)
+            self._drop(self.fleet.drop_blocked([chain], now_s), now_s)
 
     def _failed(self, event: Failed, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -170,21 +182,13 @@ class Scheduler:
             return
         kind = chain.steps[0].kind
         self._stale = True
+        here = frozenset([chain.device] if chain.device != HOST else ())
         ended = self.fleet.step_failed(chain, now_s)
         for other in ended[1:]:
-            self._requeue(other, now_s, frozenset())
-        if chain.chunk is None:
-            return
-        failures = self.lifecycle.count_failure(chain.chunk)
-        if event.retryable and failures < self._options.max_attempts:
-            avoid = chain.ready.avoid if chain.ready is not None else frozenset[int]()
-            self._requeue(chain, now_s, avoid | {chain.device} if chain.device != HOST else avoid)
-            return
-        self._requeue(chain, now_s, frozenset())
-        tries = f" (attempt {failures} of {self._options.max_attempts})" if event.retryable else ""
+            self._requeue(other, now_s, here)
         where = "" if kind == "tool" else f" on {self.fleet.cluster.devices[chain.device].id}"
-        reason = f"{chain.chunk}: {kind}{where} failed{tries}: {event.reason}"
-        self._fail(chain.chunk.instance, reason)
+        reason = f"{kind}{where} failed"
+        self._attempt_failed(chain, now_s, (reason, event.reason), here, event.retryable)
 
     def _cancelled(self, event: Cancelled, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -197,14 +201,9 @@ class Scheduler:
         self._stale = True
         if event.final:
             self._gone.add(d)
+        lost = (f"device {event.device} lost", event.reason)
         for chain in self.fleet.lose(d):
-            if chain.chunk is None:
-                continue
-            failures = self.lifecycle.count_failure(chain.chunk)
-            self._requeue(chain, now_s, frozenset())
-            if failures >= self._options.max_attempts:
-                reason = f"{chain.chunk}: device {event.device} lost (attempt {failures}): "
-                self._fail(chain.chunk.instance, reason + event.reason)
+            self._attempt_failed(chain, now_s, lost, frozenset(), retryable=True)
 
     def _device_ready(self, event: DeviceReady, now_s: float) -> None:
         self.fleet.restore(self._device[event.device])
@@ -213,19 +212,19 @@ class Scheduler:
     def _planned(self, event: Planned, now_s: float) -> None:
         if event.version != self._version or not self._in_flight:
             return
-        self._in_flight = False
+        self._in_flight = self._late = False
         self._memo = event.plan.memo
         self._start_heads(event.plan, now_s)
         self._keep_going(now_s)
 
     def _plan_failed(self, event: PlanFailed, now_s: float) -> None:
         if event.version == self._version and self._in_flight:
-            self._in_flight = False
+            self._in_flight = self._late = False
             self._fall_back(now_s)
 
     def _plan_late(self, event: PlanLate, now_s: float) -> None:
-        if event.version == self._version and self._in_flight:
-            self._fall_back(now_s)
+        """From now on until the plan comes, what is idle goes by the greedy plan."""
+        self._late = event.version == self._version and self._in_flight
 
     def _woke(self, event: Woke, now_s: float) -> None:
         self._wake_at_s = float("inf")
@@ -234,7 +233,7 @@ class Scheduler:
     def _cancel_all(self, event: CancelAll, now_s: float) -> None:
         self.lifecycle.cancel_all(event.reason)
         self.fleet.cancel(self.fleet.chains)
-        self._drop(self.fleet.drop_blocked(list(self.fleet.chains)), now_s)
+        self._drop(self.fleet.drop_blocked(list(self.fleet.chains), now_s), now_s)
 
     # --- starting work -------------------------------------------------------------------
 
@@ -248,7 +247,7 @@ class Scheduler:
     def _start_heads(self, plan: Plan, now_s: float) -> None:
         """Start the heads of the lists while slots are free; the rest was advice."""
         for d, order in enumerate(plan.orders[: len(self.fleet.devices)]):
-            free = self.fleet.free_slots(d)
+            free = 0 if d in self._held else self.fleet.free_slots(d)
             for chunk in order:
                 if free <= 0:
                     break
@@ -258,8 +257,10 @@ class Scheduler:
                 if not self._start(ready, d, now_s):
                     break
                 free -= 1
-        for prefetch in plan.prefetch:
-            self.fleet.prefetch(prefetch.device, prefetch.model, now_s)
+        devices, models = len(self.fleet.devices), len(self.fleet.cluster.models)
+        for wish in plan.prefetch if self.lifecycle.open_workflows else ():
+            if 0 <= wish.device < devices and 0 <= wish.model < models:
+                self.fleet.prefetch(wish.device, wish.model, now_s)
 
     def _start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
         if not self._may_run(ready, d) or not self.fleet.start(ready, d, now_s):
@@ -272,20 +273,23 @@ class Scheduler:
         return self.fleet.devices[d].healthy and cluster.supports(cluster.devices[d], model)
 
     def _start_overdue(self, now_s: float) -> None:
-        """The bound on waiting: an overdue chunk takes the first free device that can run it."""
+        """The bound on waiting: an overdue chunk takes the first free device that can run it.
+
+        Where memory in use forbids that, the device starts nothing else until it can.
+        """
+        self._held.clear()
         for ready in self.lifecycle.pool.overdue(now_s):
             model = self.fleet.cluster.models[ready.work.model].id
-            free = [d for d in range(len(self.fleet.devices)) if self.fleet.free_slots(d) > 0]
+            free = [d for d in self._free_devices() if d not in self._held]
             if not free:
                 return
-            free.sort(key=lambda d: model not in self.fleet.devices[d].models)
-            for d in free:
-                if self._start(ready, d, now_s):
-                    break
+            free.sort(key=lambda d: (d in ready.avoid, model not in self.fleet.devices[d].models))
+            if not any(self._start(ready, d, now_s) for d in free):
+                self._held.update([d for d in free if self._may_run(ready, d)][:1])
 
     def _fall_back(self, now_s: float) -> None:
         """No plan in time: start what the greedy plan of the same scores starts."""
-        if len(self.lifecycle.pool) and self._any_free():
+        if len(self.lifecycle.pool) and self._free_devices():
             snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
             self._start_heads(greedy_plan(snapshot), now_s)
             self._keep_going(now_s)
@@ -295,15 +299,15 @@ class Scheduler:
         if self.fleet.chains or not len(self.lifecycle.pool):
             return
         for ready in self.lifecycle.pool.frontier(len(self.lifecycle.pool), now_s):
-            for d in range(len(self.fleet.devices)):
-                if self._start(ready, d, now_s):
-                    return
+            devices = sorted(self._free_devices(), key=lambda d: d in ready.avoid)
+            if any(self._start(ready, d, now_s) for d in devices):
+                return
 
     # --- planning ------------------------------------------------------------------------
 
     def _request_plan(self, now_s: float) -> None:
         """Ask for a plan if something changed, somebody could use it, and none is on its way."""
-        if self._in_flight or not self._stale or not (self._eager or self._any_free()):
+        if self._in_flight or not self._stale or not (self._eager or self._free_devices()):
             return
         self._version += 1
         self._in_flight, self._stale = True, False
@@ -317,8 +321,8 @@ class Scheduler:
             )
         )
 
-    def _any_free(self) -> bool:
-        return any(self.fleet.free_slots(d) > 0 for d in range(len(self.fleet.devices)))
+    def _free_devices(self) -> list[int]:
+        return [d for d in range(len(self.fleet.devices)) if self.fleet.free_slots(d) > 0]
 
     def _arm_wake(self, now_s: float) -> None:
         due_s = self.lifecycle.pool.next_overdue_s(now_s)
@@ -328,17 +332,37 @@ class Scheduler:
 
     # --- endings -------------------------------------------------------------------------
 
-    def _fail(self, instance: str, reason: str) -> None:
+    def _attempt_failed(
+        self,
+        chain: Chain,
+        now_s: float,
+        reason: tuple[str, str],
+        avoid: frozenset[int],
+        retryable: bool,
+    ) -> None:
+        """Run again what the attempt left open, elsewhere if possible; or give its workflow up."""
+        if chain.chunk is None:
+            return
+        if not self.lifecycle.missing(chain.chunk):
+            self.lifecycle.chunk_done(chain.chunk)
+            return
+        failures, limit = self.lifecycle.count_failure(chain.chunk), self._options.max_attempts
+        known = chain.ready.avoid if chain.ready is not None else frozenset[int]()
+        self._requeue(chain, now_s, known | avoid)
+        if not retryable or failures >= limit:
+            tries = f" (attempt {failures} of {limit})" if retryable else ""
+            text = f"{chain.chunk}: {reason[0]}{tries}: {reason[1]}"
+            self._fail(chain.chunk.instance, text, now_s)
+
+    def _fail(self, instance: str, reason: str, now_s: float) -> None:
         """End a workflow; what it has running is cancelled, what it has finished stays."""
         self._stale = True
         self.lifecycle.fail(instance, reason)
         doomed = [chain for chain in self.fleet.chains if self._abandoned(chain)]
         self.fleet.cancel(doomed)
-        for chain in self.fleet.drop_blocked(doomed):
-            if chain.chunk is not None:
-                self.lifecycle.instances[chain.chunk.instance].open_chunks -= 1
+        self._drop(self.fleet.drop_blocked(doomed, now_s), now_s)
 
-    def _fail_unplaceable(self) -> None:
+    def _fail_unplaceable(self, now_s: float) -> None:
         """Fail what only devices that will not come back could have run."""
         cluster = self.fleet.cluster
         for ready in list(self.lifecycle.pool):
@@ -346,7 +370,7 @@ class Scheduler:
             rest = [c for d, c in enumerate(cluster.devices) if d not in self._gone]
             if not any(cluster.supports(device, model) for device in rest):
                 reason = f"{ready.chunk}: every device that can run {model.id!r} is lost"
-                self._fail(ready.chunk.instance, reason)
+                self._fail(ready.chunk.instance, reason, now_s)
 
     def _abandoned(self, chain: Chain) -> bool:
         """Whether the chain works for a workflow that has ended."""

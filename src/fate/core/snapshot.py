@@ -127,7 +127,7 @@ class SnapshotBuilder:
                         nodes.waiting.append(child)
                         nodes.edges.append([])
                         next_layer.append(child)
-                    share = 1.0 / max(child.parents_left, 1) / max(instance.open_chunks, 1)
+                    share = 1.0 / max(child.calls_left, 1) / max(instance.open_chunks, 1)
                     nodes.edges[row].append((nodes.row_of[child.number], share))
             layer = next_layer
             rows = [nodes.row_of[child.number] for child in layer]
@@ -212,7 +212,7 @@ class SnapshotBuilder:
             if chain.device >= 0 and chain.chunk is not None:
                 slot = taken[chain.device]
                 taken[chain.device] += 1
-                free_at_s[chain.device, slot] = fleet.expected_end_s(chain, now_s)
+                free_at_s[chain.device, slot] = chain.expected_end_s(now_s)
                 number = self._lifecycle.instances[chain.chunk.instance].number
                 running[chain.device, slot] = number
         return free_at_s, running

@@ -51,9 +51,9 @@ class Snapshot:
 
     Lookahead:
         child_ptr: [N + 1] i32 and child: [E] i32, edges in CSR form; targets are rows >= F.
-        child_share: [E] f64 weight of the edge: 1 / (the child's unfinished parents x chunks
-            of this node's instance still open); the shares of a child never add up to more
-            than 1.
+        child_share: [E] f64 weight of the edge: 1 / (the child's unfinished parents, tools seen
+            through, x chunks of this node's instance still open); the shares of a child never
+            add up to more than 1.
 
     Devices:
         free_at_s: [D, S] f64 when each compute slot is free; <= now_s is idle, inf is no slot.

@@ -1,0 +1,61 @@
+"""A placement under way: the activities that are left, one after the other."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from fate.core.pool import ReadyChunk
+from fate.domain.graph import Chunk
+from fate.domain.messages import ActivityId
+
+StepKind: TypeAlias = Literal["unload", "load", "call", "tool"]
+
+#: Device index of chains that run tools on the host.
+HOST = -1
+
+#: A chain that outlives its estimate is expected to take this share of it longer.
+_OVERRUN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One activity of a chain, with its expected seconds."""
+
+    kind: StepKind
+    model: str
+    expected_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Chain:
+    """A placement under way. `activity` is None while it waits for memory or for a load."""
+
+    device: int
+    chunk: Chunk | None
+    ready: ReadyChunk | None
+    steps: deque[Step]
+    sequence: int = -1
+    activity: ActivityId | None = None
+    step_since_s: float = 0.0
+    concurrency: int = 1
+    items_done: int = 0
+    cancelling: bool = False
+
+    def working_on(self, item: int) -> bool:
+        """Whether the current activity is one that finishes items, this one among them."""
+        at_work = self.steps[0].kind in ("call", "tool")
+        return self.chunk is not None and at_work and self.chunk.start <= item < self.chunk.stop
+
+    def expected_end_s(self, now_s: float) -> float:
+        """Return when the chain is expected to end, always after `now_s`."""
+        left = sum(step.expected_s for step in self.steps)
+        if self.activity is None:
+            return now_s + max(left, 1e-6)
+        step = self.steps[0]
+        whole = step.expected_s
+        if step.kind == "call" and self.chunk is not None:
+            items = self.chunk.stop - self.chunk.start
+            whole = step.expected_s * (items - self.items_done) / items
+        return max(
+            self.step_since_s + left - step.expected_s + whole, now_s + _OVERRUN * whole + 1e-6
+        )
