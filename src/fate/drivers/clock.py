@@ -65,9 +65,12 @@ class VirtualClock:
         await self.sleep_until(self._now_s + seconds)
 
     async def sleep_until(self, at_s: float) -> None:
-        """Wait until a virtual time."""
+        """Wait until a virtual time; what is due already goes on at this very instant."""
+        if at_s <= self._now_s:
+            await asyncio.sleep(0)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heappush(self._sleepers, (max(at_s, self._now_s), next(self._order), future))
+        heappush(self._sleepers, (at_s, next(self._order), future))
         await future
 
     async def wait(self, event: asyncio.Event) -> None:

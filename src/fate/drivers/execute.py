@@ -51,6 +51,14 @@ class Work(Protocol):
         ...
 
 
+class InThread(Protocol):
+    """Runs a blocking function without blocking the loop."""
+
+    async def __call__(self, function: Callable[[str, int], str], /, *args: Any) -> str:  # noqa: ANN401  # the function's
+        """Return what the function returns."""
+        ...
+
+
 class OutputWriter(Protocol):
     """Where finished texts go."""
 
@@ -78,9 +86,12 @@ class Executor:
         works: Mapping[str, Work],
         outputs: OutputWriter,
         limits: Limits | None = None,
+        *,
+        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self.engines, self.works, self._outputs = engines, works, outputs
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
+        self._in_thread = in_thread
         #: Largest resident set each device process reported after a load [B].
         self.rss_bytes: dict[str, int] = {}
 
@@ -104,26 +115,24 @@ class Executor:
         except asyncio.CancelledError:
             return Cancelled(activity=activity)
         except TimeoutError:
-            limit = self._limit_s(command)
-            return Failed(activity=activity, reason=f"took longer than its limit of {limit:g} s")
+            return self._too_long(command)
         except DeviceLostError as error:
             assert not isinstance(command, RunTool)
             return DeviceLost(device=command.device, reason=str(error))
-        except EngineError as error:
-            return Failed(activity=activity, reason=str(error), retryable=error.retryable)
         except FateError as error:
-            return Failed(activity=activity, reason=str(error))
+            retryable = not isinstance(error, EngineError) or error.retryable
+            return Failed(activity=activity, reason=str(error), retryable=retryable)
 
     async def _run(self, command: Activity, emit: Callable[[Event], None]) -> Event:
         match command:
             case Load(activity=activity, device=device, model=model):
-                async with asyncio.timeout(self._limits.load_s):
+                async with asyncio.timeout(self.limits.load_s):
                     loaded = await self.engines[device].load(model)
                 seen = max(self.rss_bytes.get(device, 0), loaded.rss_after_bytes)
                 self.rss_bytes[device] = seen
                 return Done(activity=activity, seconds=loaded.seconds)
             case Unload(activity=activity, device=device, model=model):
-                async with asyncio.timeout(self._limits.unload_s):
+                async with asyncio.timeout(self.limits.unload_s):
                     seconds = await self.engines[device].unload(model)
                 return Done(activity=activity, seconds=seconds)
             case Call():
@@ -139,7 +148,7 @@ class Executor:
         engine = self.engines[command.device]
         for item in range(chunk.start, chunk.stop):
             request = work.request(chunk.instance, item, command.sequence)
-            async with asyncio.timeout(self._limits.call_s):
+            async with asyncio.timeout(self.limits.call_s):
                 result = await engine.call(request)
             problem = work.check(chunk.instance, item, result.text)
             if problem is not None:
@@ -153,22 +162,25 @@ class Executor:
     async def _tool(self, activity: int, chunk: Chunk, emit: Callable[[Event], None]) -> Event:
         work = self.work_of(chunk.instance)
         for item in range(chunk.start, chunk.stop):
-            async with asyncio.timeout(self._limits.tool_s):
-                text = await asyncio.to_thread(work.run_tool, chunk.instance, item)
+            async with asyncio.timeout(self.limits.tool_s):
+                text = await self._in_thread(work.run_tool, chunk.instance, item)
             self._outputs.put(chunk.instance, item, text, {})
             emit(ItemDone(activity=activity, item=item))
         return Done(activity=activity)
 
-    def _limit_s(self, command: Activity) -> float:
+    def _too_long(self, command: Activity) -> Event:
+        """Return what a timeout means; after half a load nobody knows what the device holds."""
+        limits = self.limits
         match command:
-            case Load():
-                return self._limits.load_s
-            case Unload():
-                return self._limits.unload_s
-            case RunTool():
-                return self._limits.tool_s
+            case Load(device=device):
+                return DeviceLost(device=device, reason=f"no end of a load in {limits.load_s:g} s")
+            case Unload(device=device):
+                reason = f"no end of an unload in {limits.unload_s:g} s"
+                return DeviceLost(device=device, reason=reason)
             case _:
-                return self._limits.call_s
+                limit_s = limits.tool_s if isinstance(command, RunTool) else limits.call_s
+                reason = f"took longer than its limit of {limit_s:g} s"
+                return Failed(activity=command.activity, reason=reason)
 
 
 def _item_done(activity: int, item: int, result: CallResult) -> ItemDone:

@@ -4,13 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from fate.core.scheduler import Scheduler
 from fate.domain.graph import Graph
 from fate.domain.messages import (
     Activity,
+    ActivityId,
     CancelAll,
+    Cancelled,
     Command,
     DeviceLost,
     DeviceReady,
@@ -21,6 +24,7 @@ from fate.domain.messages import (
     Planned,
     Record,
     RequestPlan,
+    RunTool,
     Submitted,
     WakeAt,
     Woke,
@@ -115,7 +119,7 @@ class Runtime:
         self._on_record = on_record
         self._inbox: list[Event] = []
         self._mail = asyncio.Event()
-        self._activities: dict[int, asyncio.Task[None]] = {}
+        self._activities: dict[ActivityId, tuple[Activity, asyncio.Task[None]]] = {}
         self._helpers: set[asyncio.Task[None]] = set()
         self._lost: set[str] = set()
         self._crash: BaseException | None = None
@@ -184,25 +188,27 @@ class Runtime:
             case WakeAt(at_s=at_s):
                 self._help(self._wake(at_s))
             case CancelCommand(activity=activity):
-                task = self._activities.get(activity)
-                if task is not None:
-                    task.cancel()
+                if activity in self._activities:
+                    self._activities[activity][1].cancel()
             case WorkflowEnded():
                 pass
             case _:
                 task = asyncio.create_task(self._activity(command))
-                task.add_done_callback(self._watch)
-                self._activities[command.activity] = task
+                task.add_done_callback(partial(self._activity_ended, command))
+                self._activities[command.activity] = command, task
 
     async def _activity(self, command: Activity) -> None:
-        try:
-            outcome = await self._executor.run(command, self.post)
-        finally:
-            del self._activities[command.activity]
+        outcome = await self._executor.run(command, self.post)
         if isinstance(outcome, DeviceLost):
             self._device_lost(outcome)
         else:
             self.post(outcome)
+
+    def _activity_ended(self, command: Activity, task: asyncio.Task[None]) -> None:
+        del self._activities[command.activity]
+        if task.cancelled():  # before it began, or it would have told
+            self.post(Cancelled(activity=command.activity))
+        self._watch(task)
 
     async def _plan(self, request: RequestPlan) -> None:
         late = self._help(self._late(request))
@@ -221,19 +227,30 @@ class Runtime:
 
     def _device_lost(self, event: DeviceLost) -> None:
         """Tell the core once, and try to bring the device back."""
-        if event.device not in self._lost:
-            self._lost.add(event.device)
-            self.post(event)
-            self._help(self._restart(event.device))
+        if event.device in self._lost:
+            return
+        self._lost.add(event.device)
+        self.post(event)
+        orphans = [
+            task
+            for command, task in self._activities.values()
+            if not isinstance(command, RunTool) and command.device == event.device
+            if task is not asyncio.current_task()
+        ]
+        for task in orphans:
+            task.cancel()
+        self._help(self._restart(event.device, orphans))
 
-    async def _restart(self, device: str) -> None:
+    async def _restart(self, device: str, orphans: list[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*orphans, return_exceptions=True)
         engine, reason = self._executor.engines[device], ""
         for attempt in range(_RESTARTS):
             await self._clock.sleep(0.2 * attempt)
             try:
-                await engine.restart()
-            except EngineError as error:
-                reason = str(error)
+                async with asyncio.timeout(self._executor.limits.load_s):
+                    await engine.restart()
+            except (EngineError, TimeoutError) as error:
+                reason = str(error) or "restarting takes too long"
                 continue
             self._lost.discard(device)
             self.post(DeviceReady(device=device))
@@ -254,7 +271,7 @@ class Runtime:
             self._mail.set()
 
     async def _end_tasks(self) -> None:
-        tasks = [*self._activities.values(), *self._helpers]
+        tasks = [*(task for _, task in self._activities.values()), *self._helpers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

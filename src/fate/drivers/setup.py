@@ -8,8 +8,11 @@ from fate.core.scheduler import Scheduler
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.messages import (
+    CancelAll,
     Cancelled,
     Command,
+    DeviceLost,
+    DeviceReady,
     Done,
     Event,
     Expanded,
@@ -62,7 +65,8 @@ class Outcome:
 def in_order(events: Sequence[Event]) -> list[Event]:
     """Return a batch in canonical order, so that drivers which collect it differently agree.
 
-    Workflows, then expansions, then outcomes by activity (items before their end), then the rest.
+    Workflows, then expansions, then outcomes by activity (items before their end), then what
+    happened to devices and to the run, then plans and alarms.
     """
 
     def rank(event: Event) -> tuple[int, int]:
@@ -73,8 +77,10 @@ def in_order(events: Sequence[Event]) -> list[Event]:
                 return 1, 0
             case ItemDone() | Done() | Failed() | Cancelled():
                 return 2, event.activity
-            case _:
+            case DeviceLost() | DeviceReady() | CancelAll():
                 return 3, 0
+            case _:
+                return 4, 0
 
     return sorted(events, key=rank) if len(events) > 1 else list(events)
 

@@ -7,9 +7,15 @@ from itertools import count
 from fate.domain.errors import ProtocolError
 from fate.domain.graph import Graph
 from fate.domain.messages import (
+    ActivityId,
+    Cancel,
+    Cancelled,
     Command,
+    Done,
     Event,
     Expand,
+    Failed,
+    ItemDone,
     PlanLate,
     Record,
     RequestPlan,
@@ -59,6 +65,7 @@ class _Simulation:
         self._heap: list[tuple[float, int, Event]] = []
         self._sequence = count()
         self._arrivals_left = 0
+        self._cancelled: set[ActivityId] = set()
 
     def push(self, at_s: float, event: Event) -> None:
         """Let an event happen at a time."""
@@ -72,6 +79,8 @@ class _Simulation:
         last_end_s = 0.0
         while self._heap and (self._arrivals_left or not self._core.finished):
             now_s, batch = self._next_batch()
+            if not batch:
+                continue
             commands = self._core.handle(batch, now_s)
             for command in commands:
                 self._execute(command, now_s)
@@ -89,9 +98,16 @@ class _Simulation:
     def _next_batch(self) -> tuple[float, list[Event]]:
         now_s, batch = self._heap[0][0], list[Event]()
         while self._heap and self._heap[0][0] == now_s:
-            batch.append(heappop(self._heap)[2])
+            event = heappop(self._heap)[2]
+            if not self._prevented(event):
+                batch.append(event)
         self._arrivals_left -= sum(isinstance(event, Submitted) for event in batch)
         return now_s, in_order(batch)
+
+    def _prevented(self, event: Event) -> bool:
+        """Whether an event would have followed from an activity that was cancelled before it."""
+        outcome = isinstance(event, ItemDone | Done | Failed)
+        return outcome and event.activity in self._cancelled
 
     def _execute(self, command: Command, now_s: float) -> None:
         match command:
@@ -101,6 +117,9 @@ class _Simulation:
                 self.push(now_s, self.world.expand(command))
             case WakeAt(at_s=at_s):
                 self.push(max(at_s, now_s), Woke(at_s=at_s))
+            case Cancel(activity=activity):
+                self._cancelled.add(activity)
+                self.push(now_s, Cancelled(activity=activity))
             case WorkflowEnded():
                 pass
             case _:

@@ -8,7 +8,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from fate.cost.profile import CallCosts, Profile
+from fate.cost.profile import CallCosts, Profile, guess_costs
 from fate.cost.terms import decode_seconds, prefill_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.graph import (
@@ -25,8 +25,6 @@ from fate.domain.graph import (
 from fate.domain.messages import (
     Activity,
     Call,
-    Cancel,
-    Cancelled,
     Done,
     Event,
     Expand,
@@ -73,6 +71,7 @@ class Physics:
 
     def __init__(self, cluster: Cluster, truth: Truth, seed: int) -> None:
         self._truth, self._seed = truth, seed
+        self._models = {model.id: model for model in cluster.models}
         self._contents: dict[tuple[str, str, int], Path] = {}
         self._sequences = {
             device.id: device.sequences if device.prefix == "sequences" else 0
@@ -133,7 +132,8 @@ class Physics:
         return factors[min(running, len(factors)) - 1] if factors else 1.0
 
     def _costs(self, device: str, model: str) -> CallCosts:
-        return self._truth.profile.costs[device][model]
+        known = self._truth.profile.costs.get(device, {}).get(model)
+        return known or guess_costs(self._models[model])
 
     def _forget(self, device: str, model: str) -> None:
         for key in [k for k in self._contents if k[:2] == (device, model)]:
@@ -171,8 +171,8 @@ class World:
         self._expanded[command.instance] = expanded
         return expanded
 
-    def sample(self, command: Activity | Cancel, now_s: float) -> list[tuple[float, Event]]:
-        """Return what a command leads to; the core ignores outcomes of cancelled attempts."""
+    def sample(self, command: Activity, now_s: float) -> list[tuple[float, Event]]:
+        """Return what an activity leads to, unless it is cancelled."""
         match command:
             case Load():
                 return self._load(command, now_s)
@@ -182,8 +182,6 @@ class World:
                 return self._call(command, now_s)
             case RunTool():
                 return self._tool(command, now_s)
-            case Cancel():
-                return [(now_s, Cancelled(activity=command.activity))]
             case Move() | Warm():
                 reason = "this world has no such activity"
                 return [(now_s, Failed(activity=command.activity, reason=reason, retryable=False))]
