@@ -87,8 +87,10 @@ class StageBook:
             self.waiting[model] = self.waiting.get(model, 0) + 1
 
     def expanded(self, instance: InstanceId, items: int, now_s: float) -> None:
-        """Items of a stage are known and ready."""
+        """Items of a stage are known and ready, unless its workflow has ended meanwhile."""
         run = self.stages[instance]
+        if run.over:
+            return
         self.waiting[run.stage.model] -= 1
         run.total, run.ready_s = items, now_s
         self.count(run, before=0)

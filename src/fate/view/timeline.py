@@ -34,6 +34,7 @@ def timeline(facts: RunFacts, history: History, summary: Summary) -> str:
     page = _asset("timeline.html")
     for place, name in (
         ("/*{{style}}*/", "timeline.css"),
+        ("/*{{draw}}*/", "timeline_draw.js"),
         ("/*{{chart}}*/", "timeline_chart.js"),
         ("/*{{page}}*/", "timeline_page.js"),
     ):

@@ -143,6 +143,25 @@ def test_a_failed_workflow_says_which_stage_failed_and_what_was_skipped(
     assert history.bars[-1].outcome == "failed"
 
 
+def test_an_expansion_after_its_workflow_ended_changes_nothing(
+    cluster: Cluster, records: list[m.Record]
+) -> None:
+    """The device goes on waiting for the other workflow's stages, and says so."""
+    submitted = records[0].events[0]
+    assert isinstance(submitted, m.Submitted)
+    other = m.Submitted(graph=msgspec.structs.replace(submitted.graph, id="v"))
+    end = m.WorkflowEnded(workflow="w", status="failed", reason="x")
+    log = [
+        m.Record(at_s=0.0, events=(submitted, other)),
+        m.Record(at_s=1.0, commands=(end,)),
+        m.Record(at_s=1.0, events=(m.Expanded(instance="w/notes"),)),
+        m.Record(at_s=2.0),
+    ]
+    history = fold(cluster, log)
+    assert history.stages[0].status == "skipped"
+    assert {(s.start_s, s.end_s, s.reason) for s in history.idle} == {(0.0, 2.0, "parents")}
+
+
 def test_outcomes_of_unknown_activities_are_ignored(
     cluster: Cluster, records: list[m.Record]
 ) -> None:
