@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import ReplayError
+from fate.domain.graph import Chunk
 from fate.domain.messages import Planned, Record, RequestPlan
 from fate.domain.plan import Plan
 from fate.domain.snapshot import Snapshot
@@ -13,11 +14,12 @@ from fate.drivers.setup import Setup, answer, record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A plan as it was taken: what the policy saw, and what it answered."""
+    """A plan as it was taken: what the policy saw, what it answered, which chunks started."""
 
     at_s: float
     snapshot: Snapshot
     plan: Plan
+    started: tuple[Chunk, ...]
 
 
 def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
@@ -45,15 +47,18 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
 def decisions(records: Iterable[Record], setup: Setup) -> Iterator[Decision]:
     """Yield every plan of a journal with the snapshot it was made from."""
     core = setup.scheduler()
-    asked: dict[int, Snapshot] = {}
+    asked: Snapshot | None = None
     for recorded in records:
+        commands = core.handle(recorded.events, recorded.at_s)
         for event in recorded.events:
-            if isinstance(event, Planned) and event.version in asked:
-                snapshot = asked.pop(event.version)
-                yield Decision(at_s=recorded.at_s, snapshot=snapshot, plan=event.plan)
-        for command in core.handle(recorded.events, recorded.at_s):
+            if isinstance(event, Planned) and asked is not None and event.version == asked.version:
+                started = [c for c in asked.chunks if core.lifecycle.pool.get(c) is None]
+                yield Decision(
+                    at_s=recorded.at_s, snapshot=asked, plan=event.plan, started=tuple(started)
+                )
+        for command in commands:
             if isinstance(command, RequestPlan):
-                asked = {command.version: command.snapshot}
+                asked = command.snapshot
 
 
 def replan(records: Iterable[Record], setup: Setup) -> Iterator[tuple[Decision, Plan | None]]:
