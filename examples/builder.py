@@ -1,7 +1,6 @@
 """The workflow of brief.yaml, built in Python: `python builder.py` prints the same as YAML."""
 
 import sys
-from typing import Any
 
 from fate.workflow.builder import ITEM, Ref, Workflow, dump_yaml
 from fate.workflow.spec import MapSpec, WorkflowSpec
@@ -54,17 +53,16 @@ def brief() -> WorkflowSpec:
     )
     notebook = wf.join("notebook", of=notes, separator="\n- ")
 
-    def edit(name: str, model: str, text: str, max_tokens: int, **options: Any) -> Ref:
-        return wf.llm(
-            name, model=model, system=EDITOR, prompt=text, max_tokens=max_tokens, **options
-        )
+    def edit(name: str, model: str, text: str, max_tokens: int) -> Ref:
+        return wf.llm(name, model=model, system=EDITOR, prompt=text, max_tokens=max_tokens)
 
     opening = f"Notes:\n- {notebook}\n\n"
-    facts = edit(
+    facts = wf.llm(
         "facts",
-        medium,
-        opening + "Give a title and two keywords as JSON.\n",
-        60,
+        model=medium,
+        system=EDITOR,
+        prompt=opening + "Give a title and two keywords as JSON.\n",
+        max_tokens=60,
         expect_tokens=36,
         schema=HEADLINE_SCHEMA,
     )

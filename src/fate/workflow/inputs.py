@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fate.workflow.problems import WorkflowError, suggest
+from fate.workflow.problems import FileError, WorkflowError, suggest
 from fate.workflow.source import read_text
 from fate.workflow.spec import InputSpec, Json, WorkflowSpec
 
@@ -58,7 +58,7 @@ def bind_inputs(
         base = Path() if name in given else (folder or Path())
         try:
             values[name] = _value(name, declared, raw, base)
-        except WorkflowError as error:
+        except FileError as error:
             problems.extend(error.problems)
     if problems:
         raise WorkflowError(f"workflow {spec.name!r}: {problem}" for problem in problems)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from fate.workflow.check import check_draft
-from fate.workflow.problems import Problems, WorkflowError, suggest
+from fate.workflow.problems import FileError, Problems, WorkflowError, suggest
 from fate.workflow.program import Draft
 from fate.workflow.source import Document, read_yaml
 from fate.workflow.spec import STAGE_MODELS, InputSpec, Stage, WorkflowSpec, stage_tag
@@ -24,7 +24,8 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
     The file's folder is searched for the modules that `python:` stages name.
 
     Raises:
-        WorkflowError: every problem, one per line.
+        FileError: the file cannot be read as a workflow file.
+        WorkflowError: every problem in it, one per line.
     """
     document = read_yaml(Path(path), "workflow file")
     data = require_format(document, FORMAT, "workflow")
@@ -47,18 +48,14 @@ def require_format(document: Document, wanted: str, what: str) -> dict[str, Any]
     """Return a file's top mapping, or raise when it is empty, no mapping or of another format."""
     data = document.data
     if data is None:
-        raise WorkflowError(
-            [f"{document.path}:1: the file is empty; start with `format: {wanted}`"]
-        )
+        raise FileError([f"{document.path}:1: the file is empty; start with `format: {wanted}`"])
     if not isinstance(data, dict):
-        raise WorkflowError(
-            [f"{document.path}:1: a {what} file is a mapping with `format: {wanted}`"]
-        )
+        raise FileError([f"{document.path}:1: a {what} file is a mapping with `format: {wanted}`"])
     found = cast("dict[str, Any]", data)
     if found.get("format") != wanted:
         where = document.where(("format",))
         got = f"got {found['format']!r}" if "format" in found else "there is none"
-        raise WorkflowError([f"{where}: a {what} file starts with `format: {wanted}`; {got}"])
+        raise FileError([f"{where}: a {what} file starts with `format: {wanted}`; {got}"])
     return found
 
 

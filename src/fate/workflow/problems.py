@@ -12,14 +12,20 @@ from fate.domain.errors import FateError
 DataPath: TypeAlias = tuple[str | int, ...]
 
 
-class WorkflowError(FateError):
-    """A workflow file or its inputs are wrong; `problems` holds one line for each mistake."""
+class FileError(FateError):
+    """A user's file is wrong or cannot be read; `problems` holds one line for each mistake."""
 
-    code = "bad-workflow"
+    code = "bad-file"
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class WorkflowError(FileError):
+    """A workflow file or its inputs are wrong."""
+
+    code = "bad-workflow"
 
 
 class Locator(Protocol):

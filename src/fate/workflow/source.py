@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from fate.workflow.problems import DataPath, WorkflowError
+from fate.workflow.problems import DataPath, FileError
 from fate.workflow.spec import Json
 
 #: A workflow or cluster file over this size is a mistake: data belongs in inputs [B].
@@ -48,21 +48,21 @@ def read_text(path: Path, what: str, limit: int = MAX_FILE_BYTES) -> str:
     """Return a file's text, or raise one clear line: missing, a directory, too big, not UTF-8."""
     try:
         if path.is_dir():
-            raise WorkflowError([f"{path}: this is a directory; give a {what}"])
+            raise FileError([f"{path}: this is a directory; give a {what}"])
         size = path.stat().st_size
         if size > limit:
-            raise WorkflowError(
+            raise FileError(
                 [f"{path}: the {what} has {size} bytes, the limit is {limit}; make it smaller"]
             )
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise WorkflowError([f"{path}: no such file; check the path of the {what}"]) from None
+        raise FileError([f"{path}: no such file; check the path of the {what}"]) from None
     except UnicodeDecodeError as error:
-        raise WorkflowError(
+        raise FileError(
             [f"{path}: not UTF-8 text (byte {error.start}); save the {what} as UTF-8"]
         ) from None
     except OSError as error:
-        raise WorkflowError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise FileError([f"{path}: cannot be read: {error.strerror}"]) from None
 
 
 def read_yaml(path: Path, what: str) -> Document:
@@ -78,7 +78,7 @@ def read_yaml(path: Path, what: str) -> Document:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise WorkflowError([_syntax_problem(path, error)]) from None
+        raise FileError([_syntax_problem(path, error)]) from None
     return document
 
 
@@ -105,7 +105,7 @@ class _Walk:
         line = node.start_mark.line + 1
         self._document.keys.setdefault(at, line)
         if id(node) in self._open or self._count > MAX_NODES:
-            raise WorkflowError(
+            raise FileError(
                 [f"{self._document.path}:{line}: aliases make this endless or huge; write it out"]
             )
         self._open.add(id(node))

@@ -1,5 +1,6 @@
 """The tools: small functions from values to a value, with limits on size and time."""
 
+import copy
 import importlib
 import json
 import re
@@ -160,11 +161,12 @@ def _list(value: Json) -> Sequence[Any]:
 def _call_own_code(spec: PythonTool, arguments: Mapping[str, Any]) -> Json:
     """Call the user's function in a thread that is given up, not killed, at the timeout."""
     function = import_function(spec.python)
+    own = copy.deepcopy(dict(arguments))  # other stages see the same lists and mappings
     outcome: list[tuple[Any, BaseException | None]] = []
 
     def call() -> None:
         try:
-            outcome.append((function(**arguments), None))
+            outcome.append((function(**own), None))
         except BaseException as error:  # noqa: BLE001 - reported as the stage's failure below
             outcome.append((None, error))
 

@@ -32,7 +32,10 @@ class MemoryOutputs:
 
 
 class Values:
-    """Inputs and outputs of one workflow; outputs are read when a template mentions them."""
+    """Inputs and outputs of one workflow; outputs are read when a template mentions them.
+
+    Only finished stages may be asked for: their outputs do not change any more.
+    """
 
     def __init__(
         self, program: Program, workflow: str, inputs: Mapping[str, Any], outputs: OutputReader
@@ -40,6 +43,7 @@ class Values:
         self.program, self.workflow, self.inputs = program, workflow, inputs
         self.stages = _Stages(self)
         self._outputs = outputs
+        self._decoded_values: dict[str, Json] = {}
 
     def finished_items(self, stage: str) -> int:
         """Return how many of a stage's items have an output."""
@@ -56,8 +60,12 @@ class Values:
 
     def value(self, stage: str) -> Json:
         """Return a stage's output as a value: a list of one for each item if it is a map."""
-        values = [self._decoded(stage, text) for text in self._stored(stage)]
-        return values if self.program.stages[stage].spec.map else values[0]
+        if stage not in self._decoded_values:
+            # kept, because each item of a map may ask for it
+            values = [self._decoded(stage, text) for text in self._stored(stage)]
+            mapped = self.program.stages[stage].spec.map is not None
+            self._decoded_values[stage] = values if mapped else values[0]
+        return self._decoded_values[stage]
 
     def _stored(self, stage: str) -> list[str]:
         return [text for _, text in self._outputs.items(f"{self.workflow}/{stage}")]

@@ -6,7 +6,7 @@ import pytest
 
 from fate.workflow.builder import Workflow
 from fate.workflow.inputs import bind_inputs, parse_assignments
-from fate.workflow.problems import WorkflowError
+from fate.workflow.problems import FileError, WorkflowError
 from fate.workflow.spec import WorkflowSpec
 
 
@@ -45,7 +45,7 @@ def test_values_and_files(tmp_path: Path) -> None:
 )
 def test_bad_arguments(assignment: str, what: str) -> None:
     """One clear line each."""
-    with pytest.raises(WorkflowError) as caught:
+    with pytest.raises(FileError) as caught:
         parse_assignments(spec(), [assignment])
     assert what in str(caught.value)
 

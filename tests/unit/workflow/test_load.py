@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fate.workflow.load import load_workflow
-from fate.workflow.problems import WorkflowError
+from fate.workflow.problems import FileError
 from fate.workflow.spec import LlmStage, WorkflowSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -20,7 +20,7 @@ def load(tmp_path: Path, text: str) -> WorkflowSpec:
 
 def problems(tmp_path: Path, text: str) -> list[str]:
     """Return the problems of a workflow text, without the folder."""
-    with pytest.raises(WorkflowError) as caught:
+    with pytest.raises(FileError) as caught:
         load(tmp_path, text)
     return [line.removeprefix(f"{tmp_path}/") for line in caught.value.problems]
 
@@ -200,16 +200,16 @@ def test_alias_bombs_are_refused(tmp_path: Path) -> None:
 
 def test_unreadable_files(tmp_path: Path) -> None:
     """Missing, a directory, not UTF-8, too large: each says so."""
-    with pytest.raises(WorkflowError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         load_workflow(tmp_path / "none.yaml")
-    with pytest.raises(WorkflowError, match="is a directory"):
+    with pytest.raises(FileError, match="is a directory"):
         load_workflow(tmp_path)
     bad = tmp_path / "bad.yaml"
     bad.write_bytes(b"name: \xff")
-    with pytest.raises(WorkflowError, match="not UTF-8"):
+    with pytest.raises(FileError, match="not UTF-8"):
         load_workflow(bad)
     bad.write_bytes(b"#" * (3 * 2**20))
-    with pytest.raises(WorkflowError, match="the limit is"):
+    with pytest.raises(FileError, match="the limit is"):
         load_workflow(bad)
 
 
