@@ -1,69 +1,122 @@
 """What must hold after every step, whatever drivers and engines do."""
 
-from fate.core.chain import HOST
+from collections import Counter, defaultdict
+
+from fate.core.chain import HOST, Chain
+from fate.core.lifecycle import Instance
 from fate.core.scheduler import Scheduler
+from fate.domain.graph import Chunk
 from fate.domain.state import DeviceState
 
 
 def check(core: Scheduler) -> None:
     """Raise AssertionError, naming what is wrong, if the core's state is not sound."""
-    for state in core.fleet.devices:
-        _check_memory(core, state)
-    _check_slots(core)
+    for d, state in enumerate(core.fleet.devices):
+        chains = [chain for chain in core.fleet.chains if chain.device == d]
+        _check_memory(core, state, chains)
+        _check_residency(state, chains)
+        _check_slots(state, chains)
+        _check_chains(core, state, chains)
+    hosted = sum(1 for chain in core.fleet.chains if chain.device == HOST)
+    assert hosted <= core.fleet.cluster.tool_slots, f"host: {hosted} tools at once"
     _check_items(core)
+    for instance in core.lifecycle.instances.values():
+        _check_links(instance)
     _check_progress(core)
 
 
-def _check_memory(core: Scheduler, state: DeviceState) -> None:
+def _check_memory(core: Scheduler, state: DeviceState, chains: list[Chain]) -> None:
     """Reserved bytes stay within the budget; nothing in use is being evicted."""
     name, budget = state.device.id, state.device.memory_bytes
     assert state.reserved_bytes() <= budget, f"{name}: {state.reserved_bytes()} > {budget} bytes"
-    users: dict[str, int] = {}
-    for chain in core.fleet.chains:
-        if chain.ready is not None and core.fleet.devices[chain.device] is state:
-            model = core.fleet.cluster.models[chain.ready.work.model].id
-            users[model] = users.get(model, 0) + 1
+    models = core.fleet.cluster.models
+    users = Counter([models[c.ready.work.model].id for c in chains if c.ready is not None])
     for model, entry in state.models.items():
-        assert entry.users == users.get(model, 0), f"{name}: {model} counts {entry.users} users"
+        assert entry.users == users[model], f"{name}: {model} counts {entry.users} users"
         assert not (entry.users and entry.status == "evicting"), f"{name}: {model} evicted in use"
-        assert state.healthy or not state.device.managed, f"{name}: lost, yet holds {model}"
+        assert state.healthy, f"{name}: lost, yet holds {model}"
     assert set(users) <= set(state.models), f"{name}: work for a model that is not there"
 
 
-def _check_slots(core: Scheduler) -> None:
+def _check_residency(state: DeviceState, chains: list[Chain]) -> None:
+    """What is to come or to go has exactly one chain that sees to it; the rest has none."""
+    name = state.device.id
+    loads = Counter([s.model for c in chains for s in c.steps if s.kind == "load"])
+    unloads = Counter([s.model for c in chains for s in c.steps if s.kind == "unload"])
+    for model, entry in state.models.items():
+        due = (int(entry.status in ("planned", "loading")), int(entry.status == "evicting"))
+        found = (loads[model], unloads[model])
+        assert found == due, f"{name}: {model} is {entry.status}, (loads, unloads) are {found}"
+    assert set(loads) | set(unloads) <= set(state.models), f"{name}: a step for a model not there"
+
+
+def _check_slots(state: DeviceState, chains: list[Chain]) -> None:
     """No device runs more than its slots, no sequence slot serves two chains."""
-    taken: set[tuple[int, str, int]] = set()
-    for d, state in enumerate(core.fleet.devices):
-        chains = [c for c in core.fleet.chains if c.device == d and c.chunk is not None]
-        assert len(chains) <= state.device.slots, f"{state.device.id}: {len(chains)} chains"
-        for chain in chains:
-            slot = (d, chain.steps[-1].model, chain.sequence)
-            assert chain.sequence < 0 or slot not in taken, f"{state.device.id}: {slot} taken twice"
-            taken.add(slot)
-    hosted = sum(1 for chain in core.fleet.chains if chain.device == HOST)
-    assert hosted <= core.fleet.cluster.tool_slots, f"host: {hosted} tools at once"
+    name, working = state.device.id, [c for c in chains if c.chunk is not None]
+    assert len(working) <= state.device.slots, f"{name}: {len(working)} chains"
+    taken = Counter([(c.steps[-1].model, c.sequence) for c in working if c.sequence >= 0])
+    for model, entry in state.models.items():
+        for k, sequence in enumerate(entry.sequences):
+            uses = taken[model, k]
+            assert uses == int(sequence.busy), f"{name}: {model} slot {k} serves {uses} chains"
+
+
+def _check_chains(core: Scheduler, state: DeviceState, chains: list[Chain]) -> None:
+    """A chain runs or waits for one that does."""
+    name = state.device.id
+    assert state.healthy or not chains, f"{name}: lost, yet at work"
+    running = [chain for chain in chains if chain.activity is not None]
+    for chain in running:
+        assert core.fleet.chain(chain.activity or 0) is chain, f"{name}: {chain} is unreachable"
+    assert running or not chains, f"{name}: deadlock of {chains}"
 
 
 def _check_items(core: Scheduler) -> None:
     """Every open item of a live workflow is in exactly one chunk: ready, queued or running."""
-    held: dict[tuple[str, int], int] = {}
-    chunks = [ready.chunk for ready in core.lifecycle.pool] + list(core.lifecycle.tools)
-    chunks += [chain.chunk for chain in core.fleet.chains if chain.chunk is not None]
-    for chunk in chunks:
-        for item in range(chunk.start, chunk.stop):
-            held[chunk.instance, item] = held.get((chunk.instance, item), 0) + 1
-    for instance in core.lifecycle.instances.values():
-        if instance.status != "open" or instance.workflow.status is not None:
+    ready = [entry.chunk for entry in core.lifecycle.pool] + list(core.lifecycle.tools)
+    running = [chain.chunk for chain in core.fleet.chains if chain.chunk is not None]
+    instances = core.lifecycle.instances
+    for chunk in ready:
+        ended = instances[chunk.instance].workflow.status
+        assert ended is None, f"{chunk} is ready in a workflow that is {ended}"
+    of_instance = defaultdict[str, list[Chunk]](list)
+    for chunk in ready + running:
+        of_instance[chunk.instance].append(chunk)
+    for instance in instances.values():
+        if instance.workflow.status is not None:
             continue
+        chunks = of_instance[instance.id]
+        held = Counter([i for chunk in chunks for i in range(chunk.start, chunk.stop)])
+        count = instance.open_chunks
+        assert count == len(chunks), f"{instance.id} counts {count} chunks, {len(chunks)} exist"
+        assert not instance.open_items or instance.status == "open", f"{instance.id}: items left"
         for item in instance.open_items:
-            count = held.get((instance.id, item), 0)
-            assert count == 1, f"{instance.id}[{item}] is in {count} chunks"
+            assert held[item] == 1, f"{instance.id}[{item}] is in {held[item]} chunks"
+
+
+def _check_links(instance: Instance) -> None:
+    """Counters agree with what they count; a stage begins when its parents are done."""
+    left = sum(parent.status != "done" for parent in instance.parents)
+    counted = instance.parents_left
+    assert counted == left, f"{instance.id} counts {counted} parents, {left} are open"
+    assert not left or instance.status == "waiting", f"{instance.id} began before its parents"
+    stages = instance.workflow.open_stages
+    assert stages or instance.workflow.status is not None, f"{instance.workflow.id} has no end"
 
 
 def _check_progress(core: Scheduler) -> None:
-    """Work left means that something runs, is being planned, or is being expanded."""
-    if not core.lifecycle.open_workflows or core.fleet.chains or core.planning:
+    """Work left means that something runs, is planned, is expanded, or waits for a device."""
+    lifecycle, fleet = core.lifecycle, core.fleet
+    if not lifecycle.open_workflows or fleet.chains or core.planning:
         return
-    expanding = any(i.status == "expanding" for i in core.lifecycle.instances.values())
-    lost = all(not state.healthy for state in core.fleet.devices)
-    assert expanding or lost, "work is left, yet nothing runs and nothing is being decided"
+    live = [i for i in lifecycle.instances.values() if i.workflow.status is None]
+    if any(instance.status == "expanding" for instance in live):
+        return
+    models, devices = fleet.cluster.models, fleet.devices
+    assert len(lifecycle.pool), "work is left, yet nothing runs and nothing is ready"
+    for ready in lifecycle.pool:
+        model = models[ready.work.model]
+        hosts = [
+            s.device.id for s in devices if s.healthy and fleet.cluster.supports(s.device, model)
+        ]
+        assert not hosts, f"{ready.chunk} could run on {hosts}, yet nothing is being decided"
