@@ -141,23 +141,31 @@ class Expander:
 
     def results(self) -> dict[str, Any]:
         """Return the declared outputs; those that need an unfinished stage are left out."""
+        finished = self._finished_stages()
         return {
             name: self._output(name, output)
             for name, output in self.program.outputs.items()
-            if all(self._finished(stage) for stage in output.references.stages)
+            if finished.issuperset(output.references.stages)
         }
 
     def _output(self, name: str, output: Argument) -> Json:
         return evaluate(self._values, output, Names(), f"outputs.{name}")
 
-    def _finished(self, stage: str) -> bool:
-        finished = self._values.finished_items(stage)
-        if self.program.stages[stage].over is None:
-            return finished == 1
-        try:
-            return finished == len(self._expansion(f"{self.workflow_id}/{stage}").tails)
-        except FateError:
-            return False  # the list itself is not there yet
+    def _finished_stages(self) -> set[str]:
+        """Return the stages all of whose items, and whose parents, have their outputs."""
+        finished: set[str] = set()
+        for name, stage in self.program.stages.items():
+            if not finished.issuperset(stage.parents):
+                continue
+            wanted = 1
+            if stage.over is not None:
+                try:
+                    wanted = len(self._expansion(f"{self.workflow_id}/{name}").tails)
+                except FateError:
+                    continue  # the list is not one, hence the workflow failed
+            if self._values.finished_items(name) == wanted:
+                finished.add(name)
+        return finished
 
     def _stage(self, instance: InstanceId) -> StageProgram:
         return self.program.stages[instance.removeprefix(f"{self.workflow_id}/")]

@@ -237,6 +237,20 @@ def test_results_are_what_is_finished() -> None:
     assert it.results() == {"first": "TEXT", "all": ["one", "two"], "both": "text: one\n\ntwo"}
 
 
+def test_a_map_over_an_unfinished_map_is_no_result() -> None:
+    """Nothing done of nothing known is not the same as an empty list."""
+    wf = workflow()
+    items = wf.input("list", kind="json")
+    a = wf.llm("a", model="fast", map=items, prompt=str(EACH))
+    wf.llm("b", model="fast", map=a, prompt=str(EACH))
+    it, outputs = expander(wf, {"list": [1, 2]})
+    assert it.results() == {}
+    for item in range(2):
+        outputs.put("w/a", item, "x")
+        outputs.put("w/b", item, "y")
+    assert it.results() == {"b": ["y", "y"]}
+
+
 def test_without_declared_outputs_the_sinks_are_the_result() -> None:
     """A stage somebody uses is not an output."""
     wf = workflow()
