@@ -1,0 +1,103 @@
+"""Engines and content that take no time: what remains is what the runtime itself costs."""
+
+import asyncio
+
+from fate.domain.graph import Graph, InstanceId, Stage
+from fate.domain.messages import Expanded
+from fate.drivers.world import declared_expansion
+from fate.engines.base import (
+    CallRequest,
+    CallResult,
+    Capabilities,
+    EngineInfo,
+    LoadResult,
+    PromptPart,
+)
+
+
+class InstantEngine:
+    """A device on which loads and calls are done at once, or after `pause_s`."""
+
+    info = EngineInfo(name="instant", version="1")
+    capabilities = Capabilities(prefix="sequences", can_load=True)
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
+
+    async def open(self) -> None:
+        """Nothing to start."""
+
+    async def load(self, model: str) -> LoadResult:
+        """Load nothing."""
+        del model
+        await self._pause()
+        return LoadResult(seconds=self._pause_s)
+
+    async def unload(self, model: str) -> float:
+        """Unload in no time."""
+        del model
+        return 0.0
+
+    async def warm(self, model: str, parts: tuple[PromptPart, ...], sequence: int) -> CallResult:
+        """Prefill nothing."""
+        return await self.call(
+            CallRequest(model=model, parts=parts, max_tokens=0, sequence=sequence)
+        )
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """Answer with as many tokens as asked for, and no text."""
+        await self._pause()
+        return CallResult(
+            text="",
+            prompt_tokens=0,
+            cached_tokens=0,
+            output_tokens=request.max_tokens,
+            prefill_s=0.0,
+            decode_s=self._pause_s,
+        )
+
+    async def healthy(self) -> bool:
+        """Always."""
+        return True
+
+    async def restart(self) -> None:
+        """Nothing to restart."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def _pause(self) -> None:
+        if self._pause_s:
+            await asyncio.sleep(self._pause_s)
+
+
+class DeclaredWork:
+    """The content of a workflow that is known by its graph alone: prompts without texts."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._stages: dict[InstanceId, Stage] = {graph.instance(s.id): s for s in graph.stages}
+
+    def expand(self, instance: InstanceId) -> Expanded:
+        """Reveal the declared prompt."""
+        return declared_expansion(instance, self._stages[instance])
+
+    def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
+        """Return an empty prompt with the declared length of the answer."""
+        del item
+        stage = self._stages[instance]
+        return CallRequest(
+            model=stage.model, parts=(), max_tokens=stage.max_tokens, sequence=sequence
+        )
+
+    def run_tool(self, instance: InstanceId, item: int) -> str:
+        """Return nothing."""
+        del instance, item
+        return ""
+
+    def check(self, instance: InstanceId, item: int, text: str) -> str | None:
+        """Accept everything."""
+        del instance, item, text
+        return None
+
+    def learn(self, request: CallRequest, result: CallResult) -> None:
+        """There are no texts to learn from."""

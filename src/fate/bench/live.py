@@ -1,0 +1,227 @@
+"""`fate bench live`: policies against each other on real models, side by side, on equal work."""
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fate.bench.cells import GAIN
+from fate.bench.live_run import Bench, LiveRun
+from fate.bench.policies import ready_policy
+from fate.bench.report import Echo, Progress, Report, Target, table
+from fate.bench.statistics import average, middle, ratio
+from fate.bench.tiers import cluster_job, tier_cluster
+from fate.domain.errors import FateError
+from fate.drivers.calibrate import calibrate
+from fate.session import Job, fetch_weights, open_engines
+from fate.workflow.tokens import TokenCounter
+
+POLICIES = ("round-robin", "round-robin-idle", "least-loaded", "idle-affinity", "late-eft", "fate")
+#: Policies that others are compared with.
+REFERENCES = ("round-robin", "round-robin-idle", "late-eft", "idle-affinity")
+#: What is run where nothing can be gained, unless policies are named.
+_NO_GAIN_POLICIES = ("round-robin", "round-robin-idle", "fate")
+_RATIOS: Final = ("wall_s", "loads", "computed_tokens")
+_AVERAGES: Final = (
+    "wall_s",
+    "loads",
+    "prompt_tokens",
+    "computed_tokens",
+    "cached_tokens",
+    "load_s",
+    "prefill_s",
+    "decode_s",
+    "idle_s",
+    "planner_cpu_share",
+    "fallback_share",
+)
+ALL = "all"
+
+_AT_MOST = {
+    "loads_over_round-robin": 0.50,
+    "computed_tokens_over_round-robin": 0.75,
+    "wall_over_round-robin": 0.75,
+    "wall_over_round-robin-idle": 0.80,
+    "planner_cpu_share": 0.02,
+    "prediction_error": 0.15,
+}
+TARGETS = [
+    *[
+        Target(cell=ALL, policy="fate", metric=metric, kind="at_most", bound=bound)
+        for metric, bound in _AT_MOST.items()
+    ],
+    *[
+        Target(cell=ALL, policy="fate", metric=metric, kind="reaches_down_to", bound=1.0)
+        for metric in ("wall_over_late-eft", "wall_over_idle-affinity")
+    ],
+    Target(
+        cell="control",
+        policy="fate",
+        metric="wall_over_round-robin-idle",
+        kind="overlaps",
+        bound=0.95,
+        upper=1.05,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlan:
+    """What to run: `policies` None means all where something can be gained, few elsewhere."""
+
+    cells: Sequence[str]
+    policies: Sequence[str] | None
+    pairs: int
+    tier: str
+    seed: int
+
+    def of(self, cell: str) -> list[str]:
+        """Return the policies of a cell, in the order of the first pair."""
+        if self.policies is not None:
+            return list(self.policies)
+        return list(POLICIES if cell in GAIN else _NO_GAIN_POLICIES)
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are."""
+        return self.pairs * sum(len(self.of(cell)) for cell in self.cells)
+
+
+def live(out: Path, echo: Echo, plan: LivePlan) -> int:
+    """Calibrate, run, report; return how many targets are missed."""
+    report = Report("live", out, echo)
+    report.show_machine()
+    for policy in {policy for cell in plan.cells for policy in plan.of(cell)}:
+        ready_policy(policy)
+    job = cluster_job(tier_cluster(plan.tier))
+    runs = asyncio.run(_measure(job, plan, report))
+    summarise(report, runs)
+    report.show_rows()
+    echo("")
+    echo(_time_split(runs))
+    echo("")
+    missed = report.show_targets(TARGETS)
+    echo(f"summary: {report.write()}")
+    return missed
+
+
+async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
+    """Run every cell under every policy, pair by pair, the first policy rotating."""
+    weights = fetch_weights(job, report.echo)
+    runs: list[LiveRun] = []
+    progress = Progress(plan.runs, report.echo)
+    async with open_engines(job, weights) as engines:
+        cluster = job.resolved.cluster
+        report.echo("calibrating with all devices busy ...")
+        profile = await calibrate(cluster, engines, source="calibrated", seed=plan.seed)
+        bench = Bench(
+            cluster=cluster,
+            engines=engines,
+            models=job.resolved.roles,
+            profile=profile,
+            counter=TokenCounter(),
+            cores=len(os.sched_getaffinity(0)),
+        )
+        for pair in range(plan.pairs):
+            for cell in plan.cells:
+                for policy in _rotated(plan.of(cell), pair):
+                    run = await bench.run(cell, policy, pair, plan.seed + pair)
+                    _check_equal_work(runs, run)
+                    if all(other.cell != cell for other in runs):
+                        report.echo(_prompts(run))
+                    runs.append(run)
+                    report.run({"tier": plan.tier, **msgspec.to_builtins(run)})
+                    progress.step(_line(run))
+    return runs
+
+
+def summarise(report: Report, runs: Sequence[LiveRun]) -> None:
+    """Add the figures of every cell, then those of `all`: the cells with a gain, pooled."""
+    for cell in dict.fromkeys(run.cell for run in runs):
+        _add_cell(report, cell, [run for run in runs if run.cell == cell])
+    if all(any(run.cell == cell for run in runs) for cell in GAIN):
+        _add_cell(report, ALL, [run for run in runs if run.cell in GAIN])
+
+
+def _add_cell(report: Report, cell: str, runs: Sequence[LiveRun]) -> None:
+    by_policy: dict[str, dict[tuple[str, int], LiveRun]] = defaultdict(dict)
+    for run in runs:
+        by_policy[run.policy][run.cell, run.pair] = run
+    for policy, own in by_policy.items():
+        for metric in _AVERAGES:
+            report.add(
+                cell, policy, metric, average([getattr(run, metric) for run in own.values()])
+            )
+        errors = [run.prediction_error for run in own.values()]
+        report.add(cell, policy, "prediction_error", middle(errors))
+        for other in REFERENCES:
+            theirs = by_policy.get(other, {})
+            pairs = [(own[key], theirs[key]) for key in own if key in theirs]
+            if policy == other or not pairs:
+                continue
+            for metric in _RATIOS:
+                figures = [(getattr(a, metric), getattr(b, metric)) for a, b in pairs]
+                report.add(
+                    cell, policy, f"{metric.removesuffix('_s')}_over_{other}", ratio(figures)
+                )
+
+
+def _check_equal_work(before: Sequence[LiveRun], run: LiveRun) -> None:
+    """Every policy must be given the same work: same calls, same number of generated tokens."""
+    first = next((other for other in before if other.cell == run.cell), run)
+    for mine, theirs in zip(run.calls, first.calls, strict=True):
+        work = (mine.stage, mine.model, mine.calls, mine.output_tokens)
+        if work != (theirs.stage, theirs.model, theirs.calls, theirs.output_tokens):
+            raise FateError(
+                f"bench: {run.cell}, {mine.stage}: {run.policy} did {work}, "
+                f"{first.policy} did {theirs}; the comparison would not be fair"
+            )
+
+
+def _rotated(policies: list[str], by: int) -> list[str]:
+    by %= len(policies)
+    return policies[by:] + policies[:by]
+
+
+def _line(run: LiveRun) -> str:
+    return (
+        f"{run.cell} {run.policy}: {run.wall_s:.2f} s (predicted {run.predicted_s:.2f}), "
+        f"{run.loads} loads, {run.computed_tokens} of {run.prompt_tokens} prompt tokens computed"
+    )
+
+
+def _prompts(run: LiveRun) -> str:
+    """Show what the calls of a cell are, as the engines counted them."""
+    rows = [
+        (
+            c.stage,
+            c.model,
+            str(c.calls),
+            f"{c.prompt_tokens:.0f}",
+            f"{c.output_tokens / c.calls:.0f}",
+        )
+        for c in run.calls
+    ]
+    head = (f"{run.cell}: stage", "model", "calls", "prompt tokens", "answer tokens")
+    return table(head, rows)
+
+
+def _time_split(runs: Sequence[LiveRun]) -> str:
+    """Show where round-robin's device time goes, in the mean: what there is to be gained."""
+    rows: list[tuple[str, ...]] = []
+    for cell in dict.fromkeys(run.cell for run in runs):
+        mine = [run for run in runs if run.cell == cell and run.policy == "round-robin"]
+        uses = [
+            sum(getattr(run, use) for run in mine) / len(mine)
+            for use in ("load_s", "prefill_s", "decode_s", "idle_s")
+            if mine
+        ]
+        if uses:
+            rows.append((cell, *[f"{seconds:.2f}" for seconds in uses]))
+    head = ("round-robin, device-seconds", "load", "prefill", "decode", "idle")
+    return table(head, rows)

@@ -1,0 +1,200 @@
+"""One run of one cell under one policy, on real engines, from empty devices to empty devices."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+import fate
+from fate.bench.cells import CELLS
+from fate.bench.policies import ready_policy
+from fate.core.options import SchedulerOptions
+from fate.cost.profile import Profile
+from fate.domain.catalog import Cluster, Model
+from fate.domain.errors import FateError
+from fate.domain.messages import Record
+from fate.drivers.execute import Executor
+from fate.drivers.run import Runtime
+from fate.drivers.setup import Setup
+from fate.drivers.simulate import simulate
+from fate.engines.base import Engine
+from fate.store.journal import Header, Journal
+from fate.view.fold import fold
+from fate.view.history import Bar, History
+from fate.view.metrics import Meters, Summary, summary
+from fate.workflow.expand import Expander
+from fate.workflow.tokens import TokenCounter
+from fate.workflow.values import OutputReader
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What the calls of a stage had in common; tokens are means per call, output in all."""
+
+    stage: str
+    model: str
+    calls: int
+    prompt_tokens: float
+    answer_tokens: float
+    output_tokens: int
+
+
+class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of one run, as the engines report them; `*_s` of uses are summed over devices."""
+
+    cell: str
+    policy: str
+    pair: int
+    seed: int
+    wall_s: float
+    predicted_s: float
+    prediction_error: float
+    loads: int
+    prompt_tokens: int
+    cached_tokens: int
+    computed_tokens: int
+    output_tokens: int
+    load_s: float
+    prefill_s: float
+    decode_s: float
+    idle_s: float
+    planner_cpu_share: float
+    plan_ms_p50: float
+    plan_ms_p99: float
+    fallback_share: float
+    calls: tuple[Call, ...]
+
+
+@dataclass(slots=True)
+class Bench:
+    """Open engines, and what earlier runs have taught: costs, and how long texts are in tokens.
+
+    Both are shared by all policies, so that none profits from its own history.
+    """
+
+    cluster: Cluster
+    engines: Mapping[str, Engine]
+    models: Mapping[str, Model]
+    profile: Profile
+    counter: TokenCounter
+    cores: int
+
+    async def run(self, cell: str, policy: str, pair: int, seed: int) -> LiveRun:
+        """Run a cell under a policy; afterwards nothing is loaded anywhere."""
+        setup = self._setup(policy, seed)
+        records = list[Record]()
+        with TemporaryDirectory(prefix="fate-bench-") as folder:
+            header = self._header(cell, setup)
+            with Journal.create(Path(folder) / "run.sqlite", header) as journal:
+                works = self._works(cell, journal.outputs)
+                graphs = [work.graph() for work in works.values()]
+                predicted_s = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
+                executor = Executor(self.engines, works, journal.outputs)
+                runtime = Runtime(setup, executor, journal, on_record=records.append)
+                outcome = await runtime.run(graphs)
+        await self._empty(runtime)
+        if outcome.status != "ok":
+            reasons = "; ".join(end.reason for end in outcome.ended.values() if end.reason)
+            raise FateError(f"bench: {cell} under {policy} ended {outcome.status}: {reasons}")
+        self.profile = runtime.core.estimator.profile("calibrated, then earlier runs")
+        history = fold(self.cluster, records)
+        meters = Meters(
+            planning_s=tuple(runtime.usage.plan_s),
+            scheduler_cpu_s=runtime.usage.cpu_s,
+            cores=self.cores,
+        )
+        figures = summary(header, history, meters=meters)
+        return _live_run(cell, pair, figures, history, predicted_s)
+
+    def _setup(self, policy: str, seed: int) -> Setup:
+        return Setup(
+            cluster=self.cluster,
+            profile=self.profile,
+            policy=ready_policy(policy),
+            options=SchedulerOptions(chunk_s=0.0),
+            seed=seed,
+        )
+
+    def _header(self, cell: str, setup: Setup) -> Header:
+        return Header(
+            run=cell,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            simulated=False,
+            policy=setup.policy.name,
+            seed=setup.seed,
+            cluster=setup.cluster,
+            options=setup.options,
+            profile=setup.profile,
+            workflow=cell,
+            version=fate.__version__,
+        )
+
+    def _works(self, cell: str, outputs: OutputReader) -> dict[str, Expander]:
+        works: dict[str, Expander] = {}
+        for part in CELLS[cell]:
+            models = {role: self.models[letter] for role, letter in part.roles.items()}
+            program = part.program
+            works[part.id] = Expander(
+                program.spec, part.id, part.inputs, models, self.counter, outputs, program
+            )
+        return works
+
+    async def _empty(self, runtime: Runtime) -> None:
+        """Unload everything: no model and no prefix survives into the next run."""
+        for state in runtime.core.fleet.devices:
+            for model in state.models:
+                await self.engines[state.device.id].unload(model)
+
+
+def _live_run(
+    cell: str, pair: int, figures: Summary, history: History, predicted_s: float
+) -> LiveRun:
+    devices = figures.devices.values()
+    return LiveRun(
+        cell=cell,
+        policy=figures.policy,
+        pair=pair,
+        seed=figures.seed,
+        wall_s=figures.makespan_s,
+        predicted_s=predicted_s,
+        prediction_error=abs(predicted_s - figures.makespan_s) / figures.makespan_s,
+        loads=figures.model_loads,
+        prompt_tokens=figures.prompt_tokens,
+        cached_tokens=figures.cached_tokens,
+        computed_tokens=figures.prompt_tokens - figures.cached_tokens,
+        output_tokens=history.counts.output_tokens,
+        load_s=sum(d.load_s + d.unload_s for d in devices),
+        prefill_s=sum(d.prefill_s for d in devices),
+        decode_s=sum(d.decode_s for d in devices),
+        idle_s=sum(d.idle_s for d in devices),
+        planner_cpu_share=figures.scheduler_cpu_share,
+        plan_ms_p50=figures.planning_ms.p50,
+        plan_ms_p99=figures.planning_ms.p99,
+        fallback_share=figures.fallback_share,
+        calls=_calls(history),
+    )
+
+
+def _calls(history: History) -> tuple[Call, ...]:
+    """Return what each stage asked for, in order of names."""
+    stages: dict[str, list[Bar]] = defaultdict(list)
+    for bar in history.bars:
+        if bar.kind == "call" and bar.outcome == "done":
+            stages[bar.instance].append(bar)
+    return tuple(_call(stage, bars) for stage, bars in sorted(stages.items()))
+
+
+def _call(stage: str, bars: list[Bar]) -> Call:
+    count = sum(bar.stop - bar.start for bar in bars)
+    output = sum(bar.output_tokens for bar in bars)
+    return Call(
+        stage=stage,
+        model=bars[0].model,
+        calls=count,
+        prompt_tokens=sum(bar.prompt_tokens for bar in bars) / count,
+        answer_tokens=output / count,
+        output_tokens=output,
+    )

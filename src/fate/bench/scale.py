@@ -1,0 +1,98 @@
+"""`fate bench scale`: whether a decision costs the same however much work is waiting."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from fate.bench import synthetic
+from fate.bench.decisions import TimedPolicy, run_chains, time_core
+from fate.bench.policies import ready_policy
+from fate.bench.report import Echo, Report, Target
+from fate.bench.statistics import exact
+
+DEVICES = 16
+#: Ready chunks in view: the default bound for this many devices.
+READY = 64
+SIZES = (1_000, 10_000)
+
+TARGETS = [
+    Target(cell="growth", policy="fate", metric="decision_growth", kind="at_most", bound=1.3),
+    Target(cell="growth", policy="fate", metric="memory_growth", kind="at_most", bound=1.3),
+]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """A simulation of `stages` stages that all arrive at once.
+
+    `plan_s` and `core_s` are means per decision; `grown_bytes` is how much the process grew from
+    before the work was made to its peak.
+    """
+
+    stages: int
+    decisions: int
+    plan_s: float
+    core_s: float
+    grown_bytes: int
+
+
+def scale(out: Path, echo: Echo, sizes: tuple[int, int] = SIZES) -> int:
+    """Measure and report; return how many targets are missed.
+
+    Each size runs in a fresh process, so that neither memory nor caches of one help the other.
+    """
+    report = Report("scale", out, echo)
+    report.show_machine()
+    small, large = (_in_fresh_process(stages, report) for stages in sizes)
+    growth = (large.plan_s + large.core_s) / (small.plan_s + small.core_s)
+    per_stage = (large.grown_bytes / large.stages) / (small.grown_bytes / small.stages)
+    report.add("growth", "fate", "decision_growth", exact(growth, 2))
+    report.add("growth", "fate", "memory_growth", exact(per_stage, 2))
+    report.show_rows()
+    echo("")
+    missed = report.show_targets(TARGETS)
+    echo(f"summary: {report.write()}")
+    return missed
+
+
+def measure(stages: int) -> Measured:
+    """Simulate, then take the core's steps again to time them apart from the policy."""
+    policy = ready_policy("fate")
+    run_chains(policy, ready=READY, devices=DEVICES, workflows=DEVICES)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    timed = TimedPolicy(policy)
+    workflows = stages // synthetic.CHAIN
+    outcome, setup = run_chains(timed, ready=READY, devices=DEVICES, workflows=workflows)
+    grown = process.memory_info().rss - before
+    decisions = len(timed.seconds)
+    return Measured(
+        stages=stages,
+        decisions=decisions,
+        plan_s=sum(timed.seconds) / decisions,
+        core_s=time_core(outcome.records, setup).total_s / decisions,
+        grown_bytes=grown,
+    )
+
+
+def _in_fresh_process(stages: int, report: Report) -> Measured:
+    report.echo(f"simulating {stages} stages on {DEVICES} devices ...")
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
+        found = pool.submit(measure, stages).result()
+    cell, n = f"{stages} stages", found.decisions
+    figures: dict[str, float] = {
+        "plan_ms": 1e3 * found.plan_s,
+        "core_ms": 1e3 * found.core_s,
+        "decision_ms": 1e3 * (found.plan_s + found.core_s),
+        "memory_mib": found.grown_bytes / 2**20,
+        "memory_kib_per_stage": found.grown_bytes / 2**10 / found.stages,
+    }
+    for metric, value in figures.items():
+        report.add(cell, "fate", metric, exact(value, n))
+    facts: dict[str, Any] = {"cell": cell, "policy": "fate", "decisions": n, **figures}
+    report.run(facts)
+    return found

@@ -1,0 +1,78 @@
+"""`fate bench`: the measurements of the docs, each by one command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Results; default out/SUITE.")]
+
+
+def _out(given: Path | None, suite: str) -> Path:
+    return given if given is not None else Path("out") / suite
+
+
+@app.command()
+def latency(
+    out: Out = None,
+    decisions: Annotated[int, typer.Option(min=10, help="Decisions that are timed.")] = 300,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each shape of no-op work.")] = 7,
+) -> None:
+    """Time decisions, the event loop while planning, and the runtime per no-op item."""
+    from fate.bench.latency import latency as measure
+
+    measure(_out(out, "latency"), print, decisions=decisions, repeat=repeat)
+
+
+@app.command()
+def scale(out: Out = None) -> None:
+    """Compare time per decision and memory at 1 000 and at 10 000 waiting stages."""
+    from fate.bench.scale import scale as measure
+
+    measure(_out(out, "scale"), print)
+
+
+@app.command()
+def live(
+    out: Out = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each cell under each policy.")] = 3,
+    cells: Annotated[str, typer.Option(metavar="NAMES", help="Comma-separated, or all.")] = "all",
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Comma-separated; default: all, fewer where no gain is possible."
+        ),
+    ] = None,
+    tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
+    seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
+) -> None:
+    """Run policies against each other on real models, side by side, on equal work."""
+    from fate.bench.cells import pick
+    from fate.bench.live import LivePlan
+    from fate.bench.live import live as measure
+
+    plan = LivePlan(
+        cells=pick(cells),
+        policies=None if policies is None else [name.strip() for name in policies.split(",")],
+        pairs=pairs,
+        tier=tier,
+        seed=seed,
+    )
+    measure(_out(out, "live"), print, plan)
+
+
+@app.command()
+def calibrate(
+    out: Out = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cluster file; by default made from this machine."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seeds the words of the probes.")] = 0,
+) -> None:
+    """Measure what models cost on this machine, all devices busy, and keep it for later runs."""
+    from fate.bench.calibration import calibrate_machine
+
+    calibrate_machine(_out(out, "calibrate"), print, cluster, seed=seed)
