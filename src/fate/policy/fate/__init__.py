@@ -1,1 +1,1 @@
-"""The paper's policy: candidates, horizon, shards, local search, CP-SAT."""
+"""The policy of the paper (arXiv:2605.07238): see `policy` for how its parts fit together."""

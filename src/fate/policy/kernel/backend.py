@@ -126,9 +126,13 @@ class CompiledKernel:
 
     def greedy(self, rule: Rule) -> Orders:
         """See `Kernel.greedy`."""
-        uses_future = rule == reference_plans.MIN_MIN
-        future = self._future_array() if uses_future else np.zeros_like(self._problem.transfer_s)
-        return _unpack(*self._plans.greedy(self._problem, future, rule))
+        if rule == reference_plans.MIN_MIN:
+            return _unpack(*self._plans.min_min(self._problem, self._future_array()))
+        if rule == reference_plans.IDLE_AFFINITY:
+            return _unpack(*self._plans.idle_affinity(self._problem))
+        nothing, lengths = self._pack([[] for _ in range(self._problem.free_at_s.shape[0])])
+        future = np.zeros_like(self._problem.transfer_s)
+        return _unpack(*self._plans.extend(self._problem, nothing, lengths, future))
 
     def extend(self, orders: Orders) -> Orders:
         """See `Kernel.extend`."""
@@ -184,6 +188,7 @@ def warm(cache_dir: str) -> str:
         cast("Any", numba).config.CACHE_DIR = f"{cache_dir}/{_digest()}"
         kernel = CompiledKernel(_sample(), Weights())
         orders = kernel.greedy(reference_plans.MIN_MIN)
+        orders = kernel.greedy(reference_plans.IDLE_AFFINITY)
         kernel.local_search(orders, np.zeros((1, 4), dtype=np.int64))
         kernel.objective(orders)
         kernel.replay(kernel.extend(orders))

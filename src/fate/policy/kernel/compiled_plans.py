@@ -124,7 +124,8 @@ def _least(p: Problem, ends: F64, home: I64) -> tuple[int, int]:
 
 
 @jit
-def _min_min(p: Problem, future: F64) -> tuple[I64, I64]:
+def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
+    """See `reference_plans.greedy`."""
     devices, s = p.load_s.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home, ends = np.full(p.frontier, -1), np.zeros((p.frontier, devices))
@@ -167,7 +168,8 @@ def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
 
 
 @jit
-def _idle_affinity(p: Problem) -> tuple[I64, I64]:
+def idle_affinity(p: Problem) -> tuple[I64, I64]:
+    """See `reference_plans.greedy`."""
     devices, s = p.load_s.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home, done = np.full(p.frontier, -1), np.zeros(devices, np.uint8)
@@ -190,18 +192,6 @@ def _idle_affinity(p: Problem) -> tuple[I64, I64]:
         lengths[device] += 1
         home[node] = device
     return orders, lengths
-
-
-@jit
-def greedy(p: Problem, future: F64, rule: int) -> tuple[I64, I64]:
-    """See `reference_plans.greedy`."""
-    if rule == 0:
-        devices = p.load_s.shape[0]
-        nothing: I64 = np.zeros(devices, dtype=np.int64)
-        return extend(p, np.full((devices, 1), -1), nothing, future)
-    if rule == 1:
-        return _min_min(p, future)
-    return _idle_affinity(p)
 
 
 @jit

@@ -14,7 +14,7 @@ Ties are broken by node index, then device index, then slot index: lowest first.
 from math import inf
 from typing import NamedTuple, TypeAlias
 
-from fate.cost.terms import decode_seconds, prefill_seconds
+from fate.cost.terms import call_seconds
 from fate.domain.state import choose_evictions, choose_sequence, usable_hit
 from fate.policy.kernel.problem import Plain
 
@@ -73,23 +73,18 @@ def benches(p: Plain) -> list[Bench]:
 
 
 def work_seconds(p: Plain, node: int, device: int, cached: float) -> float:
-    """Return the seconds of prefill and decode of all items, the first behind `cached` tokens.
-
-    The other items share the head with the first and are taken to be equally long.
-    """
+    """Return the seconds of prefill and decode of all items, the first behind `cached` tokens."""
     model = p.model[node]
     fixed_s, token_s, depth_s = p.prefill[device][model]
     out_fixed_s, out_token_s, out_depth_s = p.decode[device][model]
-    first, rest = p.first_tokens[node], p.rest_items[node]
-    tokens = p.output_tokens[node] / (1.0 + rest)
-    seconds = prefill_seconds(first - cached, cached, fixed_s, token_s, depth_s)
-    seconds = seconds + decode_seconds(tokens, first, out_fixed_s, out_token_s, out_depth_s)
-    if rest > 0.0:
-        mean, head = p.rest_tokens[node] / rest, p.head_tokens[node]
-        each = prefill_seconds(mean, head, fixed_s, token_s, depth_s)
-        each = each + decode_seconds(tokens, head + mean, out_fixed_s, out_token_s, out_depth_s)
-        seconds = seconds + rest * each
-    return seconds
+    return call_seconds(
+        p.first_tokens[node],
+        cached,
+        (p.rest_items[node], p.rest_tokens[node], p.head_tokens[node]),
+        p.output_tokens[node],
+        (fixed_s, token_s, depth_s),
+        (out_fixed_s, out_token_s, out_depth_s),
+    )
 
 
 def evictions(p: Plain, bench: Bench, device: int, model: int) -> list[int] | None:

@@ -1,0 +1,164 @@
+"""The `fate` policy: plans over the ready frontier that see the state each placement leaves.
+
+Layers, each replacing the plan before it only where the exact replay values it strictly lower:
+
+    1. greedy plans (late-EFT, min-min, idle-affinity) and the previous plan    `candidates`
+    2. local search on J, with the horizon's regret and the shard limit         `kernel`
+    3. CP-SAT, on small frontiers and where shards or memory couple stages      `cpsat`
+    4. stickiness: the previous plan stays unless the gain passes the margin
+
+Progress: while nothing runs every device is idle, and a plan leaves no call out that can run
+somewhere, so the head of some list starts. Otherwise a device may wait on purpose.
+"""
+
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fate.domain.plan import Memo, Plan, Search
+from fate.domain.snapshot import I64, Snapshot
+from fate.policy.fate import cpsat
+from fate.policy.fate.candidates import (
+    Candidate,
+    Previous,
+    best_of,
+    greedy_candidates,
+    previous_candidate,
+    value,
+)
+from fate.policy.fate.horizon import seen, weights
+from fate.policy.fate.options import FateOptions, read_options
+from fate.policy.fate.shards import shard_limit
+from fate.policy.kernel.backend import Kernel, open_kernel
+from fate.policy.kernel.problem import Weights, plain
+
+#: No more moves than this per (call, device): beyond it small frontiers gain nothing.
+_MOVES_PER_PAIR = 20
+#: Larger frontiers are not handed to CP-SAT even if coupled: building the model would take longer
+#: than the search, which finds nothing there in time.
+_SOLVER_LIMIT = 24
+
+
+class _Solved(NamedTuple):
+    """What CP-SAT contributed."""
+
+    best: Candidate
+    status: str
+    gap: float
+    adopted: bool
+
+
+class FatePolicy:
+    """See the module; options are those of `FateOptions`."""
+
+    name = "fate"
+    eager = False
+    inline = False
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
+        self.options: FateOptions = read_options(options)
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Return the plan for every device."""
+        if not snapshot.frontier:
+            return self._finish(snapshot, [[] for _ in range(snapshot.devices)], Search())
+        snapshot = seen(snapshot, self.options)
+        chosen = weights(self.options, shard_limit(snapshot, self.options.max_shards))
+        kernel = open_kernel(snapshot, chosen)
+        previous = previous_candidate(kernel, snapshot, memo)
+        start = greedy_candidates(kernel, snapshot)
+        base = best_of([*start, previous.candidate] if previous else start)
+        best, moves = self._search(kernel, snapshot, base)
+        solved = self._solve(kernel, snapshot, chosen, best, previous)
+        best, kept = solved.best, False
+        if previous and not self._worth_changing(previous.candidate, best):
+            best, kept = previous.candidate, True
+        search = Search(
+            base=base.base,
+            objective_s=best.objective_s if best.objective_s < inf else 0.0,
+            moves=moves,
+            solver=solved.status,
+            gap=solved.gap,
+            adopted=solved.adopted and not kept,
+            kept=kept,
+            backend=kernel.name,
+        )
+        return self._finish(snapshot, best.orders, search)
+
+    def _search(self, kernel: Kernel, snapshot: Snapshot, base: Candidate) -> tuple[Candidate, int]:
+        """Improve a plan by local search; also return the number of moves tried."""
+        if snapshot.frontier == 1:
+            return base, 0
+        count = min(self.options.moves, _MOVES_PER_PAIR * snapshot.frontier * snapshot.devices)
+        orders, objective_s = kernel.local_search(base.orders, _moves(snapshot, count))
+        found = Candidate(base.left_out, objective_s, orders, base.base)
+        return (found if found.beats(base) else base), count
+
+    def _solve(
+        self,
+        kernel: Kernel,
+        snapshot: Snapshot,
+        chosen: Weights,
+        best: Candidate,
+        previous: Previous | None,
+    ) -> _Solved:
+        """Let CP-SAT try, where it is worth it, and adopt its plan if it is exactly better."""
+        fresh = previous.fresh if previous else snapshot.frontier
+        if not self._worth_solving(snapshot, chosen, fresh):
+            return _Solved(best, "skipped", 0.0, adopted=False)
+        ends_s = kernel.replay(best.orders)
+        answer = cpsat.solve(plain(snapshot, chosen), best.orders, kernel.future, ends_s)
+        if answer.orders is None:
+            return _Solved(best, answer.status, answer.gap, adopted=False)
+        found = value(kernel, snapshot, answer.orders, best.base)
+        adopted = found.beats(best)
+        return _Solved(found if adopted else best, answer.status, answer.gap, adopted)
+
+    def _worth_solving(self, snapshot: Snapshot, chosen: Weights, fresh: int) -> bool:
+        """Whether CP-SAT runs: on new work only, small or coupled, and never on the trivial.
+
+        Without new chunks the previous plan, already solved, is among the candidates. Chunks of
+        one instance couple when several devices may share them; models couple when those wanted
+        do not fit a device together.
+        """
+        if not self.options.solver or snapshot.frontier < 2 or snapshot.devices < 2:
+            return False
+        if self.options.always_solve:
+            return True
+        if not fresh or snapshot.frontier > _SOLVER_LIMIT:
+            return False
+        small = snapshot.frontier <= self.options.solver_max
+        return small or _shards_couple(snapshot, chosen) or _memory_couples(snapshot)
+
+    def _worth_changing(self, previous: Candidate, best: Candidate) -> bool:
+        """Whether a plan gains enough over the previous one to replace it."""
+        if best.left_out != previous.left_out:
+            return best.left_out < previous.left_out
+        gain_s = previous.objective_s - best.objective_s
+        return gain_s > self.options.margin * previous.objective_s
+
+    def _finish(self, snapshot: Snapshot, orders: list[list[int]], search: Search) -> Plan:
+        named = tuple(tuple(snapshot.chunks[node] for node in order) for order in orders)
+        return Plan(policy=self.name, orders=named, memo=Memo(orders=named), search=search)
+
+
+def _moves(snapshot: Snapshot, count: int) -> I64:
+    """Return the random moves of a search, from the snapshot's own seed."""
+    return np.random.default_rng(snapshot.seed).integers(0, 1 << 31, (count, 4))
+
+
+def _shards_couple(snapshot: Snapshot, chosen: Weights) -> bool:
+    """Whether several devices may share an instance that has several ready chunks."""
+    instances = np.unique(snapshot.instance[: snapshot.frontier])
+    return 1 < chosen.limit < snapshot.devices and len(instances) < snapshot.frontier
+
+
+def _memory_couples(snapshot: Snapshot) -> bool:
+    """Whether the models wanted do not fit together on a device that may run them."""
+    frontier = snapshot.frontier
+    wanted = np.zeros_like(snapshot.resident)
+    node, device = np.nonzero(snapshot.eligible[:frontier])
+    wanted[device, snapshot.model[node]] = 1
+    need = (wanted * snapshot.footprint_bytes).sum(axis=1)
+    return bool((need > snapshot.memory_bytes).any())
