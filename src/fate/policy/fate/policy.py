@@ -50,7 +50,11 @@ class _Solved(NamedTuple):
 
 
 class FatePolicy:
-    """See the module; options are those of `FateOptions`."""
+    """Search plans of the ready frontier for what they cost now and leave to later stages.
+
+    Source: arXiv:2605.07238, of which only the abstract is public. The module says how; options
+    are those of `FateOptions`.
+    """
 
     name = "fate"
     eager = False
