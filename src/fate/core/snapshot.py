@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -42,8 +43,8 @@ class SnapshotBuilder:
         )
         self._models = {model.id: m for m, model in enumerate(cluster.models)}
         self._supports = np.array(
-            [[cluster.supports(d, m) for m in cluster.models] for d in cluster.devices], np.uint8
-        ).reshape(len(cluster.devices), len(cluster.models))
+            [[cluster.supports(d, m) for d in cluster.devices] for m in cluster.models], np.uint8
+        ).reshape(len(cluster.models), len(cluster.devices))
         footprints = [model.footprint_bytes for model in cluster.models]
         managed = np.array([[d.managed] for d in cluster.devices], np.int64)
         self._footprint = managed * np.array([footprints], np.int64).reshape(1, -1)
@@ -54,6 +55,7 @@ class SnapshotBuilder:
         )
         self._pinned = np.repeat((1 - managed).astype(np.uint8), len(cluster.models), axis=1)
         self._link = link_table(cluster)
+        self._linked = bool(self._link.any())
 
     def build(self, version: int, now_s: float, *, whole_frontier: bool) -> Snapshot:
         """Return a snapshot; `whole_frontier` lifts the frontier's bound (early binding)."""
@@ -161,14 +163,18 @@ class SnapshotBuilder:
         """Seconds to gather outputs that lie on devices already."""
         owners = self._instances_of(nodes)
         seconds = np.zeros((len(owners), len(self._fleet.devices)))
+        if not self._linked:
+            return seconds
         for row, owner in enumerate(owners):
             for source, size in self._lifecycle.gathered(owner):
                 seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
         return seconds
 
     def _eligible(self, nodes: _Nodes, model: I32) -> U8:
-        healthy = np.array([state.healthy for state in self._fleet.devices], np.uint8)
-        eligible = np.ascontiguousarray((self._supports * healthy[:, None])[:, model].T)
+        healthy = [state.healthy for state in self._fleet.devices]
+        eligible = self._supports[model]
+        if not all(healthy):
+            eligible *= np.array(healthy, np.uint8)
         for row, ready in enumerate(nodes.frontier):
             if ready.avoid and any(
                 eligible[row, d] for d in range(len(healthy)) if d not in ready.avoid
@@ -251,8 +257,7 @@ def _tokens(works: list[Work]) -> dict[str, F64]:
 
 def _csr(edges: list[list[tuple[int, float]]]) -> tuple[I32, I32, F64]:
     """Return edges as (pointers, targets, weights)."""
-    pointers = np.zeros(len(edges) + 1, np.int32)
-    pointers[1:] = np.cumsum([len(row) for row in edges])
+    pointers = np.array([0, *accumulate(map(len, edges))], np.int32)
     flat = [edge for row in edges for edge in row]
     targets = np.array([target for target, _ in flat], np.int32)
     return pointers, targets, np.array([share for _, share in flat], np.float64)

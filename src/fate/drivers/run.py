@@ -69,6 +69,10 @@ class Usage:
 class Planner(Protocol):
     """Answers plan requests without blocking the loop for long."""
 
+    def at_once(self, request: RequestPlan) -> Planned | PlanFailed | None:
+        """Return the plan where that takes no longer than starting a task, else None."""
+        ...
+
     async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
         """Return the plan, or why there is none."""
         ...
@@ -80,10 +84,12 @@ class WallPlanner:
     def __init__(self, policy: Policy, usage: Usage) -> None:
         self._policy, self._usage = policy, usage
 
+    def at_once(self, request: RequestPlan) -> Planned | PlanFailed | None:
+        """Return the answer of a policy that says so."""
+        return self._measured(request) if self._policy.inline else None
+
     async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
         """Return the policy's answer."""
-        if self._policy.inline:
-            return self._measured(request)
         return await asyncio.to_thread(self._measured, request)
 
     def _measured(self, request: RequestPlan) -> Planned | PlanFailed:
@@ -182,7 +188,7 @@ class Runtime:
     def _execute(self, command: Command) -> None:
         match command:
             case RequestPlan():
-                self._help(self._plan(command))
+                self._request_plan(command)
             case Expand(instance=instance):
                 self.post(self._executor.expand(instance))
             case WakeAt(at_s=at_s):
@@ -209,6 +215,13 @@ class Runtime:
         if task.cancelled():  # before it began, or it would have told
             self.post(Cancelled(activity=command.activity))
         self._watch(task)
+
+    def _request_plan(self, request: RequestPlan) -> None:
+        event = self._planner.at_once(request)
+        if event is None:
+            self._help(self._plan(request))
+        else:
+            self.post(event)
 
     async def _plan(self, request: RequestPlan) -> None:
         late = self._help(self._late(request))
