@@ -2,8 +2,11 @@
 
 import re
 
+#: Bytes in a mebibyte.
+MIB = 2**20
+
 _DECIMAL = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_BINARY = {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_BINARY = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30, "TIB": 2**40}
 _UNITS = {**_DECIMAL, **_BINARY}
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 

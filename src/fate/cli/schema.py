@@ -1,0 +1,27 @@
+"""`fate schema`: the file formats as JSON Schema, for editors and checks."""
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+from fate.config import ClusterSpec
+from fate.workflow.spec import WorkflowSpec
+
+_FORMATS = {"workflow": WorkflowSpec, "cluster": ClusterSpec}
+
+
+def schema(
+    file_format: Annotated[
+        Literal["workflow", "cluster"],
+        typer.Argument(metavar="FORMAT", help="`workflow` or `cluster`."),
+    ],
+) -> None:
+    """Print the JSON Schema of a file format."""
+    model = _FORMATS[file_format]
+    result = model.model_json_schema(by_alias=True)
+    identity = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": model.model_fields["format"].default,
+    }
+    print(json.dumps({**identity, **result}, indent=2))

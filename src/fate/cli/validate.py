@@ -1,0 +1,56 @@
+"""`fate validate`: everything that is wrong with workflow files, at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fate.config import ClusterSpec, load_cluster, resolve
+from fate.domain.errors import FateError
+from fate.workflow.context import check_context
+from fate.workflow.load import load_workflow
+from fate.workflow.spec import LlmStage, WorkflowSpec
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Workflow files.")],
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check models and context sizes against this cluster."),
+    ] = None,
+) -> None:
+    """Report every problem of workflow files, with file and line; exit with 2 if there is any."""
+    against = None if cluster is None else load_cluster(cluster)
+    failed = False
+    for file in files:
+        try:
+            line = _check(file, against)
+        except FateError as error:
+            failed = True
+            print(error, file=sys.stderr)
+        else:
+            print(f"{file}: {line}")
+    if failed:
+        raise typer.Exit(2)
+
+
+def _check(file: Path, cluster: ClusterSpec | None) -> str:
+    spec = load_workflow(file)
+    if cluster is not None:
+        check_context(spec, resolve(cluster, spec.roles).roles, file.parent)
+    return f"ok: {_summary(spec)}"
+
+
+def _summary(spec: WorkflowSpec) -> str:
+    calls = [stage for stage in spec.stages.values() if isinstance(stage, LlmStage)]
+    used = {stage.model for stage in calls}
+    return (
+        f"{_count(len(spec.stages), 'stage')} ({_count(len(calls), 'model stage')}, "
+        f"{_count(sum(s.map is not None for s in spec.stages.values()), 'map')}), "
+        f"{_count(len(used), 'role')}, {_count(len(spec.inputs), 'input')}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
