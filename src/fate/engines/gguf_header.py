@@ -1,5 +1,6 @@
 """Reads what a GGUF file says about itself, quickly: arrays are skipped, tensors not touched."""
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class Tensor:
 class Header:
     """What a file says. `metadata` holds scalars and strings, `lengths` the arrays' lengths.
 
-    `metadata_span` is where the metadata lies in the file, to be copied as it is.
+    `metadata_span` is where the metadata lies in the file, to be copied as it is;
+    `tokenizer_digest` identifies the vocabulary: models that share it cut text alike.
     """
 
     metadata: dict[str, Any]
@@ -62,6 +64,7 @@ class Header:
     tensors: tuple[Tensor, ...]
     metadata_span: tuple[int, int]
     data_start: int
+    tokenizer_digest: str
 
     @property
     def weight_bytes(self) -> int:
@@ -111,13 +114,17 @@ class _Reader:
         tensor_count, value_count = self.scalar(10), self.scalar(10)
         metadata: dict[str, Any] = {}
         lengths: dict[str, int] = {}
+        tokenizer = hashlib.sha256()
         start = self.file.tell()
         for _ in range(value_count):
+            entry = self.file.tell()
             key, kind = self.string(), self.scalar(4)
             if kind == ARRAY:
                 lengths[key] = self.skip_array()
             else:
                 metadata[key] = self.string() if kind == STRING else self.scalar(kind)
+            if key.startswith("tokenizer.ggml."):
+                tokenizer.update(self.since(entry))
         end = self.file.tell()
         tensors = tuple(self.tensor() for _ in range(tensor_count))
         alignment: int = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
@@ -126,8 +133,15 @@ class _Reader:
             lengths=lengths,
             tensors=tensors,
             metadata_span=(start, end),
+            tokenizer_digest=tokenizer.hexdigest()[:16],
             data_start=-(-self.file.tell() // alignment) * alignment,
         )
+
+    def since(self, start: int) -> bytes:
+        """Read again what lies between `start` and here."""
+        end = self.file.tell()
+        self.file.seek(start)
+        return self.file.read(end - start)
 
     def scalar(self, kind: int) -> Any:  # noqa: ANN401 - any scalar
         """Read one number."""

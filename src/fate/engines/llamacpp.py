@@ -33,6 +33,8 @@ DEATH_NOTICE_S = 1.0
 DRAIN_TIMEOUT_S = 15.0
 DRAIN_POLL_S = 0.005
 HEALTH_TIMEOUT_S = 2.0
+#: Unloads take milliseconds; a device that does not finish one is stuck and is killed [s].
+UNLOAD_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True)
@@ -121,8 +123,15 @@ class LlamaCppEngine:
         server = self._server(model)
         if server.running:
             raise EngineError(f"device {self._device.id!r}: {model!r} is answering a call")
+        child = self._alive()
         del self._servers[model]
-        return float((await self._alive().request("unload", model=model))["seconds"])
+        try:
+            async with asyncio.timeout(UNLOAD_TIMEOUT_S):
+                reply = await child.request("unload", model=model)
+        except TimeoutError:
+            await child.kill()
+            raise child.lost_error() from None
+        return float(reply["seconds"])
 
     async def warm(self, model: str, parts: tuple[PromptPart, ...], sequence: int) -> CallResult:
         """Prefill a prompt into a cache slot, generating nothing."""

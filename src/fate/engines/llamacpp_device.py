@@ -3,12 +3,16 @@
 Run as `python -m fate.engines.llamacpp_device`; imports nothing but the standard library and
 xllamacpp, so it is up in a tenth of a second. Speaks JSON lines: the first line on stdin is the
 configuration, every further line a request `{"id", "op", ...}`; every line on stdout is a reply
-`{"id", "ok", ...}`. End of stdin means the parent is gone: the process exits at once.
+`{"id", "ok", ...}`. End of stdin means the parent is gone: the process exits at once; should the
+interpreter be stuck inside the engine just then, the kernel ends it.
 """
 
+import ctypes
 import gc
+import http.client
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,6 +28,10 @@ xllamacpp: Any = _xllamacpp
 BATCH_TOKENS = 64
 #: llama.cpp's log levels; 2 is warnings and errors.
 WARNINGS = 2
+#: `prctl` option: the signal to get when the parent dies.
+PR_SET_PDEATHSIG = 1
+#: How long a loaded server may take to answer for the first time [s].
+FIRST_ANSWER_S = 30.0
 
 
 def resident_set_bytes() -> int:
@@ -37,7 +45,9 @@ def server_params(request: dict[str, Any], threads: int, api_key: str) -> Any:  
 
     Everything the defaults would leave to the machine is set: threads (the default takes every
     core), the host-memory cache (the default grows to 8 GiB and hides evictions), flash
-    attention (`auto` would make KV states incompatible between devices).
+    attention (`auto` would make KV states incompatible between devices). Weights are read into
+    the process's own memory, not mapped, so that a device holds what it declares and shares
+    nothing with its neighbours; they are checked on the way, so that damage is an error.
     """
     params = xllamacpp.CommonParams()
     params.model.path = request["path"]
@@ -54,8 +64,32 @@ def server_params(request: dict[str, Any], threads: int, api_key: str) -> Any:  
     params.cache_ram_mib = 0
     params.cache_idle_slots = params.fit_params = params.warmup = params.ui = False
     params.endpoint_props = params.endpoint_slots = True
+    params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
+    params.check_tensors = True
     params.verbosity = WARNINGS
     return params
+
+
+def await_loop(address: str, api_key: str) -> None:
+    """Wait until a server's main loop runs.
+
+    `Server()` returns just before it does, and a server deleted in between never ends: its
+    destructor waits for ever, holding the interpreter. `/slots` is answered by the loop.
+    """
+    host, port = address.removeprefix("http://").rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=FIRST_ANSWER_S)
+    try:
+        connection.request("GET", "/slots", headers={"Authorization": f"Bearer {api_key}"})
+        connection.getresponse().read()
+    finally:
+        connection.close()
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the parent dies, and leave if it is dead already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 @dataclass(slots=True)
@@ -119,6 +153,7 @@ class DeviceProcess:
         started = time.perf_counter()
         try:
             server = xllamacpp.Server(server_params(request, self.threads, self.api_key))
+            await_loop(server.listening_address, self.api_key)
         except BaseException:
             with self.lock:
                 del self.models[model]
@@ -173,6 +208,7 @@ def private_replies(log: str) -> IO[str]:
 def main() -> None:
     """Read the configuration, pin the process, serve, and leave without a trace."""
     config = json.loads(sys.stdin.readline())
+    die_with(config["parent"])
     replies = private_replies(config["log"])
     cores: list[int] = config["cores"]
     if cores:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ class DeviceChild:
                     "cores": list(self.device.cores),
                     "memory_bytes": self.device.memory_bytes,
                     "log": str(self.log),
+                    "parent": os.getpid(),
                 }
             )
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -62,7 +62,9 @@ class PromptEncoder:
 
         A template piece counts for the part behind it, the last one for the last part.
         """
-        runs = [(role, list(run)) for role, run in groupby(parts, key=_role)]
+        runs: list[tuple[Role, list[PromptPart]]] = [
+            (role, list(run)) for role, run in groupby(parts, key=_role)
+        ]
         if chat:
             pieces = await self._template([role for role, _ in runs], post)
         else:
