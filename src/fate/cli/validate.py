@@ -1,4 +1,4 @@
-"""`fate validate`: everything that is wrong with workflow files, at once."""
+"""`fate validate`: everything that is wrong with workflow and cluster files, at once."""
 
 import sys
 from pathlib import Path
@@ -6,21 +6,24 @@ from typing import Annotated
 
 import typer
 
-from fate.config import ClusterSpec, load_cluster, resolve
+from fate.config import FORMAT, ClusterSpec, load_cluster, resolve
 from fate.domain.errors import FateError
 from fate.workflow.context import check_context
 from fate.workflow.load import load_workflow
+from fate.workflow.source import read_yaml
 from fate.workflow.spec import LlmStage, WorkflowSpec
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Workflow files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Workflow and cluster files.")
+    ],
     cluster: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Check models and context sizes against this cluster."),
     ] = None,
 ) -> None:
-    """Report every problem of workflow files, with file and line; exit with 2 if there is any."""
+    """Report every problem of files, with file and line; exit with 2 if there is any."""
     against = None if cluster is None else load_cluster(cluster)
     failed = False
     for file in files:
@@ -36,6 +39,9 @@ def validate(
 
 
 def _check(file: Path, cluster: ClusterSpec | None) -> str:
+    if read_yaml(file, "workflow file").format == FORMAT:
+        found = resolve(load_cluster(file), {}).cluster
+        return f"ok: {_count(len(found.devices), 'device')}, {_count(len(found.models), 'model')}"
     spec = load_workflow(file)
     if cluster is not None:
         check_context(spec, resolve(cluster, spec.roles).roles, file.parent)

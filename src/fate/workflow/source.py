@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -30,6 +30,12 @@ class Document:
     keys: dict[DataPath, int] = field(default_factory=dict[DataPath, int])
     texts: dict[DataPath, int] = field(default_factory=dict[DataPath, int])
     problems: list[tuple[DataPath, str]] = field(default_factory=list[tuple[DataPath, str]])
+
+    @property
+    def format(self) -> object:
+        """What the file says it is."""
+        data = cast("dict[str, Json]", self.data) if isinstance(self.data, dict) else {}
+        return data.get("format")
 
     def where(self, at: DataPath, line: int = 0) -> str:
         """Return `file:line` of a place, or of a line within the text that stands there."""
