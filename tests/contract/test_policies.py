@@ -70,39 +70,20 @@ def test_the_name_is_the_registered_one(name: str) -> None:
 
 @every_policy
 @given(snapshot=snapshots())
-def test_a_plan_keeps_the_contract(name: str, snapshot: Snapshot) -> None:
-    """The first plan, and the one after it with its memo, are legal and written by this policy."""
+def test_policy_contract(name: str, snapshot: Snapshot) -> None:
+    """Plans are legal, a function of snapshot and memo alone, and survive the journal.
+
+    One test, because drawing snapshots takes longer than planning on them.
+    """
     policy, frozen = make(name), freeze(snapshot)
     plan = policy.plan(frozen, None)
     check(frozen, plan)
+    assert plan.policy == name
+    assert policy.plan(frozen, None) == plan == make(name).plan(frozen, None), "remembers"
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
     again = policy.plan(frozen, plan.memo)
     check(frozen, again)
-    assert plan.policy == again.policy == name
-
-
-@every_policy
-@given(snapshot=snapshots())
-def test_a_plan_is_a_function_of_snapshot_and_memo(name: str, snapshot: Snapshot) -> None:
-    """Neither the object's past nor its identity enters a plan."""
-    used, frozen = make(name), freeze(snapshot)
-    plan = used.plan(frozen, None)
-    assert used.plan(frozen, None) == plan == make(name).plan(frozen, None)
-    assert used.plan(frozen, plan.memo) == make(name).plan(frozen, plan.memo)
-
-
-@every_policy
-@given(snapshot=snapshots())
-def test_a_plan_survives_the_journal(name: str, snapshot: Snapshot) -> None:
-    """A plan and its memo are the same after being written and read."""
-    plan = make(name).plan(freeze(snapshot), None)
-    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
-
-
-@every_policy
-@given(snapshot=snapshots())
-def test_a_strange_memo_does_no_harm(name: str, snapshot: Snapshot) -> None:
-    """A memo of another cluster, with chunks long gone, still leads to a legal plan."""
-    frozen = freeze(snapshot)
-    everything = snapshot.chunks
-    memo = Memo(orders=tuple(everything for _ in range(6)), cursor=99, bound={"w0/gone": 5})
-    check(frozen, make(name).plan(frozen, memo))
+    assert make(name).plan(frozen, plan.memo) == again, "remembers by other means than its memo"
+    # A memo of another cluster, with chunks long gone and everything bound everywhere.
+    strange = Memo(orders=(snapshot.chunks,) * 6, cursor=99, bound={"w0/gone": 5})
+    check(frozen, policy.plan(frozen, strange))
