@@ -34,8 +34,8 @@ class Document:
     @property
     def format(self) -> object:
         """What the file says it is."""
-        data = cast("dict[str, Json]", self.data) if isinstance(self.data, dict) else {}
-        return data.get("format")
+        data = self.data
+        return cast("dict[str, Json]", data).get("format") if isinstance(data, dict) else None
 
     def where(self, at: DataPath, line: int = 0) -> str:
         """Return `file:line` of a place, or of a line within the text that stands there."""
