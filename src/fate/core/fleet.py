@@ -19,7 +19,6 @@ from fate.cost.terms import call_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
 from fate.domain.messages import (
-    Activity,
     ActivityId,
     Call,
     Cancel,
@@ -132,17 +131,10 @@ class Fleet:
         return ended
 
     def lose(self, d: int) -> list[Chain]:
-        """A device is gone; return the chains that ended with it.
-
-        What this step was about to start there is not asked for any more.
-        """
+        """A device is gone; return the chains that ended with it."""
         state = self.devices[d]
         state.healthy = False
         ended = [chain for chain in self.chains if chain.device == d]
-        gone = {chain.activity for chain in ended}
-        self.outbox[:] = [
-            c for c in self.outbox if not (isinstance(c, Activity | Cancel) and c.activity in gone)
-        ]
         for chain in ended:
             self._release(chain)
             self.chains.remove(chain)

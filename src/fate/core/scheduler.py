@@ -19,6 +19,8 @@ from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
 from fate.domain.messages import (
+    Activity,
+    Cancel,
     CancelAll,
     Cancelled,
     Command,
@@ -118,8 +120,14 @@ class Scheduler:
                 self._fall_back(now_s)
             self._request_plan(now_s)
             self._arm_wake(now_s)
-        commands, self._outbox[:] = list(self._outbox), []
+        commands = [command for command in self._outbox if not self._overtaken(command)]
+        self._outbox.clear()
         return commands
+
+    def _overtaken(self, command: Command) -> bool:
+        """Whether a command is about an activity that a later event of the same batch ended."""
+        about_one = isinstance(command, Activity | Cancel)
+        return about_one and self.fleet.chain(command.activity) is None
 
     # --- events --------------------------------------------------------------------------
 
