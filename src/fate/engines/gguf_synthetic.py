@@ -42,9 +42,10 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticSpec:
-    """Shape of a random llama model. `triples` adds the 70 000 tokens of three letters.
+    """Shape of a random llama model. `triples` adds the 105 000 tokens of three letters.
 
-    `head_width` x `heads` is the width; `kv_heads` of them have keys and values.
+    `head_width` x `heads` is the width; `kv_heads` of them have keys and values. The embedding has
+    a quantisation of its own, so that a large vocabulary makes loads long and decoding not.
     """
 
     layers: int
@@ -54,6 +55,7 @@ class SyntheticSpec:
     head_width: int = 64
     triples: bool = False
     quantization: Quantization = "Q8_0"
+    embedding: Quantization = "Q8_0"
     context_tokens: int = 8192
     seed: int = 0
 
@@ -67,10 +69,7 @@ def synthetic(path: Path, spec: SyntheticSpec) -> None:
     """Write a random model; the same spec gives the same bytes."""
     tokens, merges = vocabulary(triples=spec.triples)
     values = list(_metadata(spec, tokens, merges))
-    kind = TENSOR_TYPES[spec.quantization]
-    shapes = [
-        (name, shape, kind if len(shape) > 1 else F32) for name, shape in _shapes(spec, len(tokens))
-    ]
+    shapes = [(name, shape, _type(spec, name)) for name, shape in _shapes(spec, len(tokens))]
     random = np.random.PCG64(spec.seed)
     data = (_random_tensor(shape, kind, random) for _, shape, kind in shapes)
     encoded = b"".join(encode_value(*value) for value in values)
@@ -80,11 +79,12 @@ def synthetic(path: Path, spec: SyntheticSpec) -> None:
 def vocabulary(*, triples: bool) -> tuple[list[str], list[str]]:
     """Return tokens and merges of a byte-level vocabulary.
 
-    Merges: letters into pairs, the first perhaps a capital; with `triples` pairs with a third
-    letter; and a space in front of each of these.
+    Merges: letters into pairs (`ab`, `Ab`, `AB`); with `triples` pairs with a third, small letter;
+    and a space in front of each of these.
     """
     small, capital = string.ascii_lowercase, string.ascii_uppercase
     merges = [(a, b) for a in small + capital for b in small]
+    merges += [(a, b) for a in capital for b in capital]
     if triples:
         merges += [(a + b, c) for a, b in tuple(merges) for c in small]
     merges += [(SPACE, letter) for letter in small + capital]
@@ -144,6 +144,13 @@ def _shapes(spec: SyntheticSpec, vocabulary_size: int) -> Iterator[tuple[str, tu
         yield block + "ffn_gate.weight", (width, spec.feed_forward)
         yield block + "ffn_up.weight", (width, spec.feed_forward)
         yield block + "ffn_down.weight", (spec.feed_forward, width)
+
+
+def _type(spec: SyntheticSpec, name: str) -> int:
+    """Return a tensor's type: vectors are plain, the embedding may differ from the layers."""
+    if "norm" in name:
+        return F32
+    return TENSOR_TYPES[spec.embedding if name.startswith("token_embd") else spec.quantization]
 
 
 def _random_tensor(shape: tuple[int, ...], kind: int, random: np.random.PCG64) -> Bytes:

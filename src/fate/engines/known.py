@@ -166,6 +166,18 @@ def _synthetic(
     )
 
 
+def _tier(*, layers: int, kv_heads: int, feed_forward: int) -> SyntheticSpec:
+    """A quick model whose vocabulary alone makes loading it cost a few of its calls."""
+    return SyntheticSpec(
+        layers=layers,
+        heads=4,
+        kv_heads=kv_heads,
+        feed_forward=feed_forward,
+        triples=True,
+        embedding="Q4_0",
+    )
+
+
 _TABLE = (
     _smollm2(
         "q4_0",
@@ -222,34 +234,34 @@ _TABLE = (
     _synthetic(
         "tiny",
         SyntheticSpec(layers=2, heads=2, kv_heads=1, feed_forward=256),
-        806_016,
+        1_026_400,
         14,
-        "f71a6b8a8b274f9b350f296d8c07c7cb2299b77757a4da7bea19570174560469",
+        "49db6e19e46df3af7d0826f3e1ea299556b4812886c85f647a93712d9c48a493",
         _costs(0.02, 20_000.0, 1_800.0),
     ),
     _synthetic(
         "s",
-        SyntheticSpec(layers=6, heads=4, kv_heads=2, feed_forward=1024, triples=True),
-        28_343_808,
-        68,
-        "463316cca8ca5a5fcd46a6f1ef38f14ff395c83efd2b47bcd4a1c4b008ff0d3e",
-        _costs(0.3, 2000.0, 200.0),
+        _tier(layers=6, kv_heads=2, feed_forward=1024),
+        25_271_584,
+        80,
+        "cb867591e63ba3e5d7b73664564863098ecd079ad0284d1fc22041adaea3d2cd",
+        _costs(0.36, 3000.0, 220.0),
     ),
     _synthetic(
         "m",
-        SyntheticSpec(layers=12, heads=4, kv_heads=2, feed_forward=1280, triples=True),
-        37_132_928,
-        76,
-        "3420f33fb2a5f4ca21e115431fc23bfb0edc3c109fe950a4071e29d3598823b5",
-        _costs(0.3, 1400.0, 190.0),
+        _tier(layers=10, kv_heads=2, feed_forward=1536),
+        33_637_728,
+        88,
+        "8741aae618a02d673178da12b16db9fb32041c2921d99045ee8baf0a9f96f112",
+        _costs(0.36, 1500.0, 180.0),
     ),
     _synthetic(
         "l",
-        SyntheticSpec(layers=14, heads=6, kv_heads=3, feed_forward=1536, triples=True),
-        64_984_800,
-        103,
-        "17174d6880cac163c7b44d45090cab7bb7286e52e501bb602a3b52a0a2216d37",
-        _costs(0.32, 700.0, 110.0),
+        _tier(layers=14, kv_heads=4, feed_forward=1792),
+        43_396_576,
+        97,
+        "f4f393e12cad9f5a31d95bf3227f57811271542f0e10d7446074d634f76c2b94",
+        _costs(0.4, 900.0, 120.0),
     ),
 )
 

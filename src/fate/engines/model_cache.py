@@ -30,6 +30,8 @@ from fate.engines.known import Download, KnownModel, Packaged, Requantized, Synt
 State: TypeAlias = Literal["ready", "absent", "damaged"]
 
 LOCK_POLL_S = 0.1
+#: How much of a digest file names carry.
+DIGEST_LETTERS = 8
 #: Free space left alone after a pull.
 SPARE_BYTES = 64 << 20
 
@@ -64,20 +66,20 @@ class ModelCache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
 
-    def path(self, name: str) -> Path:
-        """Return where a model's file is or will be."""
-        return self.root / f"{name}.gguf"
+    def path(self, model: KnownModel) -> Path:
+        """Return where a model's file is or will be; other weights have another name."""
+        return self._file(f"{model.id}-{model.facts.digest[:DIGEST_LETTERS]}")
 
     def state(self, model: KnownModel) -> State:
         """Whether a model's file is here and still what was checked."""
-        path = self.path(model.id)
+        path = self.path(model)
         if not path.exists():
             return "absent"
         return "ready" if self._checked(path, model.facts.digest) else "damaged"
 
     def pull(self, model: KnownModel, progress: Progress) -> Path:
         """Bring a model here if it is not, and return its file."""
-        path = self.path(model.id)
+        path = self.path(model)
         if self.state(model) == "ready":
             return path
         if isinstance(model.source, Requantized):
@@ -102,8 +104,8 @@ class ModelCache:
     def pull_url(self, url: str, digest: str, progress: Progress) -> Path:
         """Bring a file named by address and SHA-256 here, and return it."""
         stem = Path(urlparse(url).path).stem or "model"
-        name = f"{stem}-{digest[:12].lower()}"
-        path = self.path(name)
+        name = f"{stem}-{digest[:DIGEST_LETTERS].lower()}"
+        path = self._file(name)
         with self._lock(name, progress):
             if not (path.exists() and self._checked(path, digest.lower())):
                 part = self._part(name)
@@ -114,7 +116,8 @@ class ModelCache:
     def remove(self, model: KnownModel) -> int:
         """Delete a model's file and what belongs to it; return the bytes freed."""
         with self._lock(model.id, silent):
-            paths = [self.path(model.id), self._note(self.path(model.id)), self._part(model.id)]
+            path = self.path(model)
+            paths = [path, self._note(path), self._part(model.id)]
             freed = sum(path.stat().st_size for path in paths if path.exists())
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -128,7 +131,7 @@ class ModelCache:
                 self._unpack(model, source, part, progress)
             case Requantized(base=base, to=to):
                 progress("make", 0, model.file_bytes)
-                requantize(self.path(base), part, to)
+                requantize(self.path(known(base)), part, to)
             case Synthetic(spec=spec):
                 progress("make", 0, model.file_bytes)
                 synthetic(part, spec)
@@ -210,6 +213,9 @@ class ModelCache:
                     progress("wait for another process", 0, 0)
                     time.sleep(LOCK_POLL_S)
             yield
+
+    def _file(self, name: str) -> Path:
+        return self.root / f"{name}.gguf"
 
     def _part(self, name: str) -> Path:
         return self.root / f"{name}.gguf.part"
