@@ -114,7 +114,6 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
     """Run every cell under every policy, pair by pair, the first policy rotating."""
     weights = fetch_weights(job, report.echo)
     runs: list[LiveRun] = []
-    progress = Progress(plan.runs, report.echo)
     async with open_engines(job, weights) as engines:
         cluster = job.resolved.cluster
         report.echo("calibrating with all devices busy ...")
@@ -127,6 +126,7 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
             counter=TokenCounter(),
             cores=len(os.sched_getaffinity(0)),
         )
+        progress = Progress(plan.runs, report.echo)
         for pair in range(plan.pairs):
             for cell in plan.cells:
                 for policy in _rotated(plan.of(cell), pair):

@@ -108,7 +108,7 @@ def _setup(policy: str) -> Setup:
         cluster=Cluster(devices=devices, models=(model,)),
         profile=Profile(costs={device.id: {MODEL: costs} for device in devices}, source="declared"),
         policy=ready_policy(policy),
-        options=SchedulerOptions(chunk_s=0.0),
+        options=SchedulerOptions(chunk_s=0.0, lookahead_depth=0),
     )
 
 

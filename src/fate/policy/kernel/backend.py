@@ -130,8 +130,8 @@ class CompiledKernel:
             return _unpack(*self._plans.min_min(self._problem, self._future_array()))
         if rule == reference_plans.IDLE_AFFINITY:
             return _unpack(*self._plans.idle_affinity(self._problem))
-        nothing, lengths = self._pack([[] for _ in range(self._problem.free_at_s.shape[0])])
-        future = np.zeros_like(self._problem.transfer_s)
+        nothing, lengths = self._pack([[] for _ in range(self._problem.slots.shape[0])])
+        future = np.zeros(self._problem.cells.shape[:2])
         return _unpack(*self._plans.extend(self._problem, nothing, lengths, future))
 
     def extend(self, orders: Orders) -> Orders:

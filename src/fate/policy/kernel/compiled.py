@@ -14,9 +14,33 @@ import numba
 import numpy as np
 
 from fate.cost import terms
-from fate.domain.snapshot import F64, I64, U8
+from fate.domain.snapshot import F64, I64
 from fate.domain.state import MIN_MATCH
-from fate.policy.kernel.problem import Problem
+from fate.policy.kernel.problem import (
+    DECODE,
+    ELIGIBLE,
+    FIRST,
+    FOOTPRINT,
+    FREE,
+    HEAD,
+    HELD,
+    HELD_USED,
+    ITEMS,
+    LOAD,
+    MEMORY,
+    MODEL,
+    OUTPUT,
+    PINNED,
+    PREFILL,
+    RESIDENT,
+    REST,
+    SLOWDOWN,
+    TAIL,
+    TRANSFER,
+    UNLOAD,
+    USED,
+    Problem,
+)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -40,56 +64,58 @@ _decode_seconds = jit(terms.decode_seconds)
 INF = np.inf
 
 
-class State(NamedTuple):
-    """Scratch state of all devices, see `reference.Bench`; `gone` [1 + M] counts, then lists."""
+# Columns of `State`; its last row per device is the device's own.
+LOADED, UNTIL, CLOCK = 0, 1, 0
 
-    clock: I64
+
+class State(NamedTuple):
+    """Scratch state of all devices, see `reference.Bench`, packed like `Problem`.
+
+    free_at_s [D, S]; model_s [D, M + 1, 2] loaded and used until, in the last row the loader's;
+    store [D, M + 1, 2] resident and used, in the last row the clock; content [D, M, K, 2];
+    gone [1 + M] a count, then that many models; hits [1 + K].
+    """
+
     free_at_s: F64
-    resident: U8
-    used_at: I64
+    model_s: F64
+    store: I64
     content: I64
-    content_used_at: I64
-    loaded_at_s: F64
-    used_until_s: F64
-    loader_at_s: F64
     gone: I64
     hits: I64
-
-
-@jit
-def fresh_state(p: Problem) -> State:
-    """Return the scratch state of all devices, as they are now."""
-    devices, models = p.load_s.shape
-    return State(
-        np.full(devices, p.clock),
-        p.free_at_s.copy(),
-        p.resident.copy(),
-        p.used_at.copy(),
-        p.content.astype(np.int64),
-        p.content_used_at.copy(),
-        np.full((devices, models), -INF),
-        np.full((devices, models), -INF),
-        np.full(devices, -INF),
-        np.zeros(1 + models, np.int64),
-        np.zeros(1 + p.content.shape[2], np.int64),
-    )
 
 
 @inline
 def reset(p: Problem, s: State, device: int) -> None:
     """Set a device's scratch state back to what it is now."""
-    s.clock[device] = p.clock
-    s.loader_at_s[device] = -INF
-    for slot in range(p.free_at_s.shape[1]):
-        s.free_at_s[device, slot] = p.free_at_s[device, slot]
-    for model in range(p.load_s.shape[1]):
-        s.resident[device, model] = p.resident[device, model]
-        s.used_at[device, model] = p.used_at[device, model]
-        s.loaded_at_s[device, model] = -INF
-        s.used_until_s[device, model] = -INF
+    s.store[device, -1, CLOCK] = p.clock
+    s.model_s[device, -1, LOADED] = -INF
+    for slot in range(p.slots.shape[1]):
+        s.free_at_s[device, slot] = p.slots[device, slot, FREE]
+    for model in range(p.rates.shape[1]):
+        s.store[device, model, RESIDENT] = p.store[device, model, RESIDENT]
+        s.store[device, model, USED] = p.store[device, model, USED]
+        s.model_s[device, model, LOADED] = -INF
+        s.model_s[device, model, UNTIL] = -INF
         for k in range(p.content.shape[2]):
-            s.content[device, model, k] = p.content[device, model, k]
-            s.content_used_at[device, model, k] = p.content_used_at[device, model, k]
+            s.content[device, model, k, HELD] = p.content[device, model, k, HELD]
+            s.content[device, model, k, HELD_USED] = p.content[device, model, k, HELD_USED]
+
+
+@jit
+def fresh_state(p: Problem) -> State:
+    """Return the scratch state of all devices, as they are now."""
+    devices, models = p.rates.shape[:2]
+    s = State(
+        np.zeros(p.slots.shape[:2]),
+        np.zeros((devices, models + 1, 2)),
+        np.zeros((devices, models + 1, 2), np.int64),
+        np.zeros(p.content.shape, np.int64),
+        np.zeros(1 + models, np.int64),
+        np.zeros(1 + p.content.shape[2], np.int64),
+    )
+    for device in range(devices):
+        reset(p, s, device)
+    return s
 
 
 @inline
@@ -101,17 +127,15 @@ def usable_hit(hit: float, tokens: float) -> float:
 @inline
 def work_seconds(p: Problem, node: int, device: int, cached: float) -> float:
     """See `reference.work_seconds`."""
-    model = p.model[node]
-    fixed_s, token_s = p.prefill[device, model, 0], p.prefill[device, model, 1]
-    depth_s = p.prefill[device, model, 2]
-    out_fixed_s, out_token_s = p.decode[device, model, 0], p.decode[device, model, 1]
-    out_depth_s = p.decode[device, model, 2]
-    first, rest = p.first_tokens[node], p.rest_items[node]
-    tokens = p.output_tokens[node] / (1.0 + rest)
+    rates = p.rates[device, p.ids[node, MODEL]]
+    fixed_s, token_s, depth_s = rates[PREFILL], rates[PREFILL + 1], rates[PREFILL + 2]
+    out_fixed_s, out_token_s, out_depth_s = rates[DECODE], rates[DECODE + 1], rates[DECODE + 2]
+    first, rest = p.sizes[node, FIRST], p.sizes[node, ITEMS]
+    tokens = p.sizes[node, OUTPUT] / (1.0 + rest)
     seconds = prefill(first - cached, cached, fixed_s, token_s, depth_s)
     seconds = seconds + _decode_seconds(tokens, first, out_fixed_s, out_token_s, out_depth_s)
     if rest > 0.0:
-        mean, head = p.rest_tokens[node] / rest, p.head_tokens[node]
+        mean, head = p.sizes[node, REST] / rest, p.sizes[node, HEAD]
         each = prefill(mean, head, fixed_s, token_s, depth_s)
         each = each + _decode_seconds(tokens, head + mean, out_fixed_s, out_token_s, out_depth_s)
         seconds = seconds + rest * each
@@ -121,38 +145,38 @@ def work_seconds(p: Problem, node: int, device: int, cached: float) -> float:
 @inline
 def evictions(p: Problem, s: State, device: int, model: int) -> bool:
     """Fill `gone`, least recently used first; False if the model cannot fit."""
-    models = p.load_s.shape[1]
+    models = p.rates.shape[1]
     s.gone[0] = 0
-    free = p.memory_bytes[device]
+    free = p.store[device, model, MEMORY]
     for other in range(models):
-        if s.resident[device, other]:
-            free -= p.footprint_bytes[device, other]
-    need = p.footprint_bytes[device, model]
+        if s.store[device, other, RESIDENT]:
+            free -= p.store[device, other, FOOTPRINT]
+    need = p.store[device, model, FOOTPRINT]
     while free < need:
         oldest = -1
         for other in range(models):
-            if not s.resident[device, other] or p.pinned[device, other]:
+            if not s.store[device, other, RESIDENT] or p.store[device, other, PINNED]:
                 continue
             chosen = False
             for i in range(s.gone[0]):
                 chosen = chosen or s.gone[1 + i] == other
             if chosen:
                 continue
-            if oldest < 0 or s.used_at[device, other] < s.used_at[device, oldest]:
+            if oldest < 0 or s.store[device, other, USED] < s.store[device, oldest, USED]:
                 oldest = other
         if oldest < 0:
             return False
         s.gone[0] += 1
         s.gone[s.gone[0]] = oldest
-        free += p.footprint_bytes[device, oldest]
+        free += p.store[device, oldest, FOOTPRINT]
     return True
 
 
 @inline
 def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, float]:
-    model, count = p.model[node], 0
+    model, count = p.ids[node, MODEL], 0
     for k in range(p.content.shape[2]):
-        content = s.content[device, model, k]
+        content = s.content[device, model, k, HELD]
         if content != -2:
             s.hits[count] = p.hit[node, content] if content >= 0 else 0
             count += 1
@@ -162,9 +186,9 @@ def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, f
     for k in range(1, count):
         if s.hits[k] > s.hits[best]:
             best = k
-        if s.content_used_at[device, model, k] < s.content_used_at[device, model, oldest]:
+        if s.content[device, model, k, HELD_USED] < s.content[device, model, oldest, HELD_USED]:
             oldest = k
-    tokens = p.first_tokens[node]
+    tokens = p.sizes[node, FIRST]
     if s.hits[best] < MIN_MATCH * tokens or s.hits[best] <= 0:
         best = oldest
     return best, usable_hit(float(s.hits[best]), tokens)
@@ -176,9 +200,9 @@ def appraise(
 ) -> tuple[float, int, int, float, float, float]:
     """Return (finish, slot, sequence, cached, loaded, swap); fills `gone`; inf if it cannot run."""
     s.gone[0] = 0
-    if not p.eligible[node, device]:
+    if not p.cells[node, device, ELIGIBLE]:
         return INF, 0, -1, 0.0, 0.0, 0.0
-    model, slot = p.model[node], 0
+    model, slot = p.ids[node, MODEL], 0
     for k in range(1, s.free_at_s.shape[1]):
         if s.free_at_s[device, k] < s.free_at_s[device, slot]:
             slot = k
@@ -188,23 +212,23 @@ def appraise(
         if start_s < s.free_at_s[device, k] < INF:
             busy += 1
     unload_s, load_s = 0.0, 0.0
-    if s.resident[device, model]:
-        loaded_s = max(start_s, s.loaded_at_s[device, model])
+    if s.store[device, model, RESIDENT]:
+        loaded_s = max(start_s, s.model_s[device, model, LOADED])
         sequence, cached = _find_sequence(p, s, device, node)
     else:
         if not evictions(p, s, device, model):
             return INF, 0, -1, 0.0, 0.0, 0.0
-        begin_s = max(start_s, s.loader_at_s[device])
+        begin_s = max(start_s, s.model_s[device, -1, LOADED])
         for i in range(s.gone[0]):
             other = s.gone[1 + i]
-            begin_s = max(begin_s, s.used_until_s[device, other])
-            unload_s = unload_s + p.unload_s[device, other]
-        load_s = p.load_s[device, model]
+            begin_s = max(begin_s, s.model_s[device, other, UNTIL])
+            unload_s = unload_s + p.rates[device, other, UNLOAD]
+        load_s = p.rates[device, model, LOAD]
         loaded_s = begin_s + unload_s + load_s
-        has_slots = p.content.shape[2] > 0 and p.content[device, model, 0] != -2
+        has_slots = p.content.shape[2] > 0 and p.content[device, model, 0, HELD] != -2
         sequence, cached = 0 if has_slots else -1, 0.0
-    work_s = work_seconds(p, node, device, cached) * p.slowdown[device, busy]
-    finish_s = loaded_s + p.transfer_s[node, device] + work_s
+    work_s = work_seconds(p, node, device, cached) * p.slots[device, busy, SLOWDOWN]
+    finish_s = loaded_s + p.cells[node, device, TRANSFER] + work_s
     if not finish_s < INF:
         return INF, 0, -1, 0.0, 0.0, 0.0
     return finish_s, slot, sequence, cached, loaded_s, unload_s + load_s
@@ -216,23 +240,23 @@ def run(p: Problem, s: State, device: int, node: int) -> float:
     finish_s, slot, sequence, _, loaded_s, _ = appraise(p, s, device, node)
     if not finish_s < INF:
         return INF
-    model = p.model[node]
+    model = p.ids[node, MODEL]
     for i in range(s.gone[0]):
-        s.resident[device, s.gone[1 + i]] = 0
-    if not s.resident[device, model]:
-        s.resident[device, model] = 1
+        s.store[device, s.gone[1 + i], RESIDENT] = 0
+    if not s.store[device, model, RESIDENT]:
+        s.store[device, model, RESIDENT] = 1
         for k in range(p.content.shape[2]):
-            s.content[device, model, k] = min(s.content[device, model, k], -1)
-            s.content_used_at[device, model, k] = 0
-        s.loaded_at_s[device, model] = loaded_s
-        s.loader_at_s[device] = loaded_s
-    s.used_at[device, model] = s.clock[device]
+            s.content[device, model, k, HELD] = min(s.content[device, model, k, HELD], -1)
+            s.content[device, model, k, HELD_USED] = 0
+        s.model_s[device, model, LOADED] = loaded_s
+        s.model_s[device, -1, LOADED] = loaded_s
+    s.store[device, model, USED] = s.store[device, -1, CLOCK]
     if sequence >= 0:
-        s.content[device, model, sequence] = p.contents_now + node
-        s.content_used_at[device, model, sequence] = s.clock[device]
-    s.used_until_s[device, model] = max(s.used_until_s[device, model], finish_s)
+        s.content[device, model, sequence, HELD] = p.contents_now + node
+        s.content[device, model, sequence, HELD_USED] = s.store[device, -1, CLOCK]
+    s.model_s[device, model, UNTIL] = max(s.model_s[device, model, UNTIL], finish_s)
     s.free_at_s[device, slot] = finish_s
-    s.clock[device] += 1
+    s.store[device, -1, CLOCK] += 1
     return finish_s
 
 
@@ -260,7 +284,7 @@ def device_value(
         finish_s = run(p, s, device, node)
         if not finish_s < INF:
             return INF, INF
-        latest_s = max(latest_s, finish_s + p.weights.tau * p.tail_s[node])
+        latest_s = max(latest_s, finish_s + p.weights.tau * p.sizes[node, TAIL])
         total_s = total_s + (p.weights.eps * (finish_s - p.now_s) + future[node, device])
         if (latest_s - p.now_s) + total_s > spare_s:
             return INF, INF

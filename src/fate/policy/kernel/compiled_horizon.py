@@ -15,7 +15,18 @@ from fate.policy.kernel.compiled import (
     usable_hit,
     work_seconds,
 )
-from fate.policy.kernel.problem import Problem
+from fate.policy.kernel.problem import (
+    BYTES,
+    ELIGIBLE,
+    FIRST,
+    HELD,
+    LOAD,
+    MODEL,
+    RESIDENT,
+    TRANSFER,
+    UNLOAD,
+    Problem,
+)
 
 
 class _Present(NamedTuple):
@@ -29,39 +40,51 @@ class _Present(NamedTuple):
 
 
 class _Overlay(NamedTuple):
-    """Tentative placements by depth, and the time given to siblings [depth, D]."""
+    """Tentative placements by level, and the walk over the children of each.
+
+    node, device [L] are placed at a level; given_s [L, D] is the time given to siblings;
+    overwritten [1] is the slot the first placement takes; walk [L, 4] and sums [L, 3] are the
+    state of each level (see the constants below).
+    """
 
     node: I64
     device: I64
     given_s: F64
     overwritten: I64
+    walk: I64
+    sums: F64
+
+
+# Columns of `_Overlay.walk` and `_Overlay.sums`.
+EDGE, LAST, STRIDE, SEEN = range(4)
+END, BEST, TOTAL = range(3)
 
 
 @jit
 def _seconds(
     p: Problem, present: _Present, over: _Overlay, count: int, node: int, device: int
 ) -> float:
-    s, model, best = present.state, p.model[node], 0
-    resident = s.resident[device, model] != 0
+    s, model, best = present.state, p.ids[node, MODEL], 0
+    resident = s.store[device, model, RESIDENT] != 0
     if resident:
         lost = -1
-        if count > 0 and over.device[0] == device and p.model[over.node[0]] == model:
+        if count > 0 and over.device[0] == device and p.ids[over.node[0], MODEL] == model:
             lost = over.overwritten[0]
         for k in range(p.content.shape[2]):
-            content = s.content[device, model, k]
+            content = s.content[device, model, k, HELD]
             if content >= 0 and k != lost:
                 best = max(best, p.hit[node, content])
     for i in range(count):
         if over.device[i] != device:
             continue
         other = over.node[i]
-        if p.model[other] == model:
+        if p.ids[other, MODEL] == model:
             resident = True
             best = max(best, p.hit[node, p.contents_now + other])
-        elif resident and present.gone[device, p.model[other], model]:
+        elif resident and present.gone[device, p.ids[other, MODEL], model]:
             resident, best = False, 0
     swap_s = 0.0 if resident else present.swap_s[device, model]
-    return swap_s + work_seconds(p, node, device, usable_hit(float(best), p.first_tokens[node]))
+    return swap_s + work_seconds(p, node, device, usable_hit(float(best), p.sizes[node, FIRST]))
 
 
 @jit
@@ -70,14 +93,14 @@ def _best_device(
 ) -> tuple[float, float, int]:
     source, at = int(over.node[count - 1]), int(over.device[count - 1])
     best_s, best_wait_s, best = INF, 0.0, -1
-    for device in range(p.load_s.shape[0]):
+    for device in range(p.rates.shape[0]):
         wait_s = 0.0
         if p.weights.reachability:
-            if not p.eligible[child, device]:
+            if not p.cells[child, device, ELIGIBLE]:
                 continue
             wait_s = max(0.0, present.free_s[device] - finish_s) + over.given_s[count, device]
-        link_s = p.link[at, device, 0] + p.output_bytes[source] * p.link[at, device, 1]
-        gather_s = p.transfer_s[child, device] + link_s
+        link_s = p.link[at, device, 0] + p.sizes[source, BYTES] * p.link[at, device, 1]
+        gather_s = p.cells[child, device, TRANSFER] + link_s
         touched = False
         for i in range(count):
             touched = touched or over.device[i] == device
@@ -92,32 +115,52 @@ def _best_device(
 
 
 @jit
-def _below(p: Problem, present: _Present, over: _Overlay, count: int, finish_s: float) -> float:
-    node = over.node[count - 1]
+def _enter(p: Problem, over: _Overlay, level: int, finish_s: float) -> None:
+    """Begin the walk over the children of what is placed at `level - 1`."""
+    node = over.node[level - 1]
     first, last = p.child_ptr[node], p.child_ptr[node + 1]
-    if first == last or count > p.weights.depth:
-        return 0.0
-    over.given_s[count, :] = 0.0
-    total_s, seen = 0.0, 0
-    for edge in range(first, last, max(1, (last - first) // p.weights.branch)):
-        if seen == p.weights.branch:
-            break
-        seen += 1
-        child = p.child[edge]
-        best_s, wait_s, device = _best_device(p, present, over, count, child, finish_s)
-        if device < 0:
+    over.walk[level, EDGE] = first
+    over.walk[level, LAST] = last if level <= p.weights.depth else first
+    over.walk[level, STRIDE] = max(1, (last - first) // p.weights.branch)
+    over.walk[level, SEEN] = 0
+    over.sums[level, END], over.sums[level, TOTAL] = finish_s, 0.0
+    over.given_s[level, :] = 0.0
+
+
+@jit
+def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> float:
+    """The reference's recursion as a loop: numba cannot load a recursive function from a cache."""
+    level = np.int64(1)  # typed: a literal would compile every callee again
+    _enter(p, over, level, finish_s)
+    while True:
+        walk, sums = over.walk[level], over.sums[level]
+        if walk[EDGE] >= walk[LAST] or walk[SEEN] == p.weights.branch:
+            below_s = sums[TOTAL] / walk[SEEN] if walk[SEEN] > 0 else 0.0
+            level -= 1
+            if level == 0:
+                return below_s
+            walk, sums = over.walk[level], over.sums[level]
+            share = p.child_share[walk[EDGE]]
+            sums[TOTAL] = sums[TOTAL] + share * (sums[BEST] + p.weights.gamma * below_s)
+            walk[EDGE] += walk[STRIDE]
             continue
-        over.given_s[count, device] = over.given_s[count, device] + (best_s - wait_s)
-        over.node[count], over.device[count] = child, device
-        below_s = _below(p, present, over, count + 1, finish_s + best_s)
-        total_s = total_s + p.child_share[edge] * (best_s + p.weights.gamma * below_s)
-    return total_s / seen
+        walk[SEEN] += 1
+        child = p.child[walk[EDGE]]
+        best_s, wait_s, device = _best_device(p, present, over, level, child, sums[END])
+        if device < 0:
+            walk[EDGE] += walk[STRIDE]
+            continue
+        over.given_s[level, device] = over.given_s[level, device] + (best_s - wait_s)
+        over.node[level], over.device[level] = child, device
+        sums[BEST] = best_s
+        level += 1
+        _enter(p, over, level, sums[END] + best_s)
 
 
 @jit
 def _present(p: Problem, s: State, over: _Overlay) -> _Present:
-    devices, models = p.load_s.shape
-    nodes = p.model.shape[0]
+    devices, models = p.rates.shape[:2]
+    nodes = p.ids.shape[0]
     present = _Present(
         s,
         np.zeros(devices),
@@ -132,24 +175,24 @@ def _present(p: Problem, s: State, over: _Overlay) -> _Present:
         present.free_s[device] = max(free_s, p.now_s)
         for model in range(models):
             s.gone[0] = 0
-            if not s.resident[device, model] and not evictions(p, s, device, model):
+            if not s.store[device, model, RESIDENT] and not evictions(p, s, device, model):
                 present.swap_s[device, model] = INF
                 continue
             seconds = 0.0
             for i in range(s.gone[0]):
                 present.gone[device, model, s.gone[1 + i]] = 1
-                seconds = seconds + p.unload_s[device, s.gone[1 + i]]
-            present.swap_s[device, model] = seconds + p.load_s[device, model]
+                seconds = seconds + p.rates[device, s.gone[1 + i], UNLOAD]
+            present.swap_s[device, model] = seconds + p.rates[device, model, LOAD]
     for node in range(p.frontier, nodes):
         for device in range(devices):
-            present.stay_s[node, device] = _seconds(p, present, over, 0, node, device)
+            present.stay_s[node, device] = _seconds(p, present, over, np.int64(0), node, device)
     return present
 
 
 @jit
 def horizon(p: Problem) -> F64:
     """See `reference_horizon.horizon`."""
-    devices, levels = p.load_s.shape[0], p.weights.depth + 2
+    devices, levels = p.rates.shape[0], p.weights.depth + 2
     future = np.zeros((p.frontier, devices))
     if p.weights.depth < 1 or p.child.shape[0] == 0:
         return future
@@ -159,6 +202,8 @@ def horizon(p: Problem) -> F64:
         np.zeros(levels, np.int64),
         np.zeros((levels, devices)),
         np.zeros(1, np.int64),
+        np.zeros((levels, 4), np.int64),
+        np.zeros((levels, 3)),
     )
     present, below = _present(p, s, over), np.zeros(devices)
     for node in range(p.frontier):
@@ -168,7 +213,7 @@ def horizon(p: Problem) -> F64:
             below[device] = INF
             if finish_s < INF:
                 over.node[0], over.device[0], over.overwritten[0] = node, device, sequence
-                below[device] = _below(p, present, over, 1, finish_s)
+                below[device] = _below(p, present, over, finish_s)
                 least_s = min(least_s, below[device])
         for device in range(devices):
             if below[device] < INF:

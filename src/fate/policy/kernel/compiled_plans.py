@@ -17,16 +17,27 @@ from fate.policy.kernel.compiled import (
     run,
     work_seconds,
 )
-from fate.policy.kernel.problem import Problem
+from fate.policy.kernel.problem import (
+    ELIGIBLE,
+    FIRST,
+    INSTANCE,
+    MODEL,
+    MUST,
+    PREFILL,
+    RUNNING,
+    TAIL,
+    TRANSFER,
+    Problem,
+)
 from fate.policy.kernel.reference_plans import SLACK
 
 
 @jit
 def _runs(p: Problem, node: int, device: int) -> bool:
-    if not p.eligible[node, device]:
+    if not p.cells[node, device, ELIGIBLE]:
         return False
-    for slot in range(p.running_instance.shape[1]):
-        if p.running_instance[device, slot] == p.instance[node]:
+    for slot in range(p.slots.shape[1]):
+        if p.slots[device, slot, RUNNING] == p.ids[node, INSTANCE]:
             return True
     return False
 
@@ -36,14 +47,18 @@ def _holds(p: Problem, home: I64, node: int, device: int) -> bool:
     if _runs(p, node, device):
         return True
     for other in range(p.frontier):
-        if home[other] == device and other != node and p.instance[other] == p.instance[node]:
+        if (
+            home[other] == device
+            and other != node
+            and p.ids[other, INSTANCE] == p.ids[node, INSTANCE]
+        ):
             return True
     return False
 
 
 @jit
 def _may_hold(p: Problem, home: I64, node: int, device: int) -> bool:
-    devices = p.load_s.shape[0]
+    devices = p.rates.shape[0]
     if p.weights.limit >= devices or _holds(p, home, node, device):
         return True
     held = 0
@@ -59,11 +74,11 @@ def _rank_order(p: Problem) -> I64:
     order, count = np.zeros(p.frontier, np.int64), 0
     for node in range(p.frontier):
         own_s = INF
-        for device in range(p.load_s.shape[0]):
-            if p.eligible[node, device]:
+        for device in range(p.rates.shape[0]):
+            if p.cells[node, device, ELIGIBLE]:
                 own_s = min(own_s, work_seconds(p, node, device, 0.0))
         if own_s < INF:
-            rank[node] = p.tail_s[node] + own_s
+            rank[node] = p.sizes[node, TAIL] + own_s
             at = count
             while at > 0 and rank[order[at - 1]] < rank[node]:
                 order[at] = order[at - 1]
@@ -76,7 +91,7 @@ def _rank_order(p: Problem) -> I64:
 @jit
 def _earliest(p: Problem, s: State, home: I64, node: int, future: F64) -> int:
     best_s, best = INF, -1
-    for device in range(p.load_s.shape[0]):
+    for device in range(p.rates.shape[0]):
         finish_s = appraise(p, s, device, node)[0]
         if not finish_s < INF or not _may_hold(p, home, node, device):
             continue
@@ -89,7 +104,7 @@ def _earliest(p: Problem, s: State, home: I64, node: int, future: F64) -> int:
 @jit
 def extend(p: Problem, given: I64, counts: I64, future: F64) -> tuple[I64, I64]:
     """See `reference_plans.extend`."""
-    devices, s = p.load_s.shape[0], fresh_state(p)
+    devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home = np.full(p.frontier, -1)
     for device in range(devices):
@@ -126,7 +141,7 @@ def _least(p: Problem, ends: F64, home: I64) -> tuple[int, int]:
 @jit
 def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
     """See `reference_plans.greedy`."""
-    devices, s = p.load_s.shape[0], fresh_state(p)
+    devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home, ends = np.full(p.frontier, -1), np.zeros((p.frontier, devices))
     for node in range(p.frontier):
@@ -154,13 +169,13 @@ def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
         finish_s, _, _, cached, _, swap_s = appraise(p, s, device, node)
         if not finish_s < INF or not _may_hold(p, home, node, device):
             continue
-        price_s = swap_s + p.transfer_s[node, device]
+        price_s = swap_s + p.cells[node, device, TRANSFER]
         price_s = price_s + prefill(
-            p.first_tokens[node] - cached,
+            p.sizes[node, FIRST] - cached,
             cached,
-            p.prefill[device, p.model[node], 0],
-            p.prefill[device, p.model[node], 1],
-            p.prefill[device, p.model[node], 2],
+            p.rates[device, p.ids[node, MODEL], PREFILL + 0],
+            p.rates[device, p.ids[node, MODEL], PREFILL + 1],
+            p.rates[device, p.ids[node, MODEL], PREFILL + 2],
         )
         if price_s < best_s:
             best_s, best = price_s, node
@@ -170,11 +185,11 @@ def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
 @jit
 def idle_affinity(p: Problem) -> tuple[I64, I64]:
     """See `reference_plans.greedy`."""
-    devices, s = p.load_s.shape[0], fresh_state(p)
+    devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
     home, done = np.full(p.frontier, -1), np.zeros(devices, np.uint8)
     for _ in range(p.frontier + devices):
-        first_s, device = INF, -1
+        first_s, device = INF, np.int64(-1)  # typed: a literal would compile every callee again
         for d in range(devices):
             free_s = INF
             for k in range(s.free_at_s.shape[1]):
@@ -197,7 +212,7 @@ def idle_affinity(p: Problem) -> tuple[I64, I64]:
 @jit
 def _must_lead(p: Problem, order: I64, length: int) -> bool:
     for k in range(1, length):
-        if p.must_start[order[k]] and not p.must_start[order[k - 1]]:
+        if p.ids[order[k], MUST] and not p.ids[order[k - 1], MUST]:
             return False
     return True
 
@@ -233,7 +248,11 @@ class _Trial(NamedTuple):
 @jit
 def _reassign(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
     source = home[node]
-    if device == source or not p.eligible[node, device] or not _may_hold(p, home, node, device):
+    if (
+        device == source
+        or not p.cells[node, device, ELIGIBLE]
+        or not _may_hold(p, home, node, device)
+    ):
         return False
     t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), node)
     position %= t.lengths[device] + 1
@@ -248,9 +267,9 @@ def _swap(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
     if left == right:
         return False
     if source != target:
-        if not (p.eligible[left, target] and p.eligible[right, source]):
+        if not (p.cells[left, target, ELIGIBLE] and p.cells[right, source, ELIGIBLE]):
             return False
-        if p.instance[left] != p.instance[right] and not (
+        if p.ids[left, INSTANCE] != p.ids[right, INSTANCE] and not (
             _may_hold(p, home, left, target) and _may_hold(p, home, right, source)
         ):
             return False
@@ -281,24 +300,24 @@ def _reorder(t: _Trial, home: I64, node: int, position: int) -> bool:
 
 @jit
 def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
-    devices, running = p.load_s.shape[0], 0
+    devices, running = p.rates.shape[0], 0
     for other in range(devices):
         if _runs(p, node, other):
             running += 1
     limit = p.weights.limit
     if limit < devices and not _runs(p, node, device) and running >= limit:
         return False
-    if not p.eligible[node, device]:
+    if not p.cells[node, device, ELIGIBLE]:
         return False
     for chunk in range(p.frontier):
-        if home[chunk] >= 0 and p.instance[chunk] == p.instance[node]:
+        if home[chunk] >= 0 and p.ids[chunk, INSTANCE] == p.ids[node, INSTANCE]:
             source = home[chunk]
             t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), chunk)
             t.touched[source] = 1
     position %= t.lengths[device] + 1
     t.touched[device] = 1
     for chunk in range(p.frontier):
-        if home[chunk] >= 0 and p.instance[chunk] == p.instance[node]:
+        if home[chunk] >= 0 and p.ids[chunk, INSTANCE] == p.ids[node, INSTANCE]:
             t.lengths[device] = _insert(t.orders[device], t.lengths[device], chunk, position)
             position += 1
     return True
@@ -306,7 +325,7 @@ def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: 
 
 @jit
 def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
-    devices, kind = p.load_s.shape[0], move[0] % 4
+    devices, kind = p.rates.shape[0], move[0] % 4
     node, other = int(placed[move[1] % placed.shape[0]]), int(placed[move[2] % placed.shape[0]])
     if kind == 0:
         return _reassign(p, t, home, node, move[2] % devices, move[3])
@@ -361,7 +380,7 @@ def local_search(
     p: Problem, orders: I64, lengths: I64, future: F64, moves: I64
 ) -> tuple[I64, I64, float]:
     """See `reference_plans.local_search`."""
-    devices, s = p.load_s.shape[0], fresh_state(p)
+    devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = orders.copy(), lengths.copy()
     t = _Trial(orders.copy(), lengths.copy(), np.zeros(devices, np.uint8))
     home, count = np.full(p.frontier, -1), 0

@@ -3,11 +3,13 @@
 Both hold the same numbers under the same names, with the shapes of `domain.snapshot.Snapshot`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fate.domain.snapshot import F64, I32, I64, U8, Snapshot
+from fate.domain.snapshot import F64, I32, I64, Snapshot
 
 #: As many devices as one likes may hold the chunks of an instance.
 UNLIMITED = 1 << 30
@@ -78,44 +80,42 @@ class Plain(NamedTuple):
         return len(self.free_at_s)
 
 
+# Columns of the packed tables of `Problem`.
+FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES = range(7)
+MODEL, INSTANCE, MUST = range(3)
+ELIGIBLE, TRANSFER = range(2)
+FREE, SLOWDOWN, RUNNING = range(3)
+LOAD, UNLOAD, PREFILL, DECODE = 0, 1, 2, 5
+RESIDENT, USED, PINNED, FOOTPRINT, MEMORY = range(5)
+HELD, HELD_USED = range(2)
+
+
 class Problem(NamedTuple):
-    """The problem as C-ordered arrays of fixed types, for the compiled kernel."""
+    """The problem as C-ordered arrays of fixed types, for the compiled kernel.
+
+    Columns are packed into few tables, because the time to compile a function grows with the
+    number of arrays it is handed: 48 s with one array per field, a third of that now.
+
+    sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 2] f64, slots [D, S, 3] f64,
+    rates [D, M, 8] f64, store [D, M, 5] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
+    """
 
     weights: Weights
     now_s: float
     clock: int
     frontier: int
     contents_now: int
-    model: I32
-    first_tokens: F64
-    rest_tokens: F64
-    head_tokens: F64
-    rest_items: F64
-    output_tokens: F64
-    tail_s: F64
-    transfer_s: F64
-    output_bytes: F64
-    instance: I32
-    eligible: U8
+    sizes: F64
+    ids: I64
+    cells: F64
     hit: I32
-    must_start: U8
-    child_ptr: I32
-    child: I32
+    child_ptr: I64
+    child: I64
     child_share: F64
-    free_at_s: F64
-    resident: U8
-    used_at: I64
-    pinned: U8
-    footprint_bytes: I64
-    memory_bytes: I64
-    content: I32
-    content_used_at: I64
-    running_instance: I32
-    load_s: F64
-    unload_s: F64
-    prefill: F64
-    decode: F64
-    slowdown: F64
+    slots: F64
+    rates: F64
+    store: I64
+    content: I64
     link: F64
 
 
@@ -139,11 +139,6 @@ _NODE_FIELDS = frozenset(
 _EDGE_FIELDS = frozenset({"child_ptr", "child", "child_share"})
 _FIELDS = Plain._fields[5:]
 _FRONTIER_FIELDS = tuple(name for name in _FIELDS if name not in _EDGE_FIELDS)
-_DTYPES: dict[str, Any] = {
-    name: {I32: np.int32, I64: np.int64, F64: np.float64, U8: np.uint8}[kind]
-    for name, kind in Problem.__annotations__.items()
-    if name in _FIELDS
-}
 
 
 def _clean(weights: Weights) -> Weights:
@@ -185,15 +180,36 @@ def plain(snapshot: Snapshot, weights: Weights, *, lookahead: bool = True) -> Pl
 
 def problem(snapshot: Snapshot, weights: Weights) -> Problem:
     """Return the problem as arrays; their types never vary, whatever the snapshot was made of."""
-    arrays: dict[str, Any] = {
-        name: np.require(getattr(snapshot, name), dtype, ["C", "W"])
-        for name, dtype in _DTYPES.items()
-    }
+    s = snapshot
+    must = np.zeros(len(s.model), dtype=np.int64)
+    must[: s.frontier] = s.must_start
+    columns = (s.first_tokens, s.rest_tokens, s.head_tokens, s.rest_items, s.output_tokens)
+    rates = (s.load_s[..., None], s.unload_s[..., None], s.prefill, s.decode)
+    memory = np.broadcast_to(s.memory_bytes[:, None], s.used_at.shape)
     return Problem(
         _clean(weights),
-        float(snapshot.now_s),
-        int(snapshot.clock),
-        snapshot.frontier,
-        snapshot.contents_now,
-        **arrays,
+        float(s.now_s),
+        int(s.clock),
+        s.frontier,
+        s.contents_now,
+        _pack([*columns, s.tail_s, s.output_bytes], np.float64),
+        _pack([s.model, s.instance, must], np.int64),
+        _pack([s.eligible, s.transfer_s], np.float64),
+        np.require(s.hit, np.int32, ["C", "W"]),
+        np.require(s.child_ptr, np.int64, ["C", "W"]),
+        np.require(s.child, np.int64, ["C", "W"]),
+        np.require(s.child_share, np.float64, ["C", "W"]),
+        _pack([s.free_at_s, s.slowdown, s.running_instance], np.float64),
+        np.ascontiguousarray(np.concatenate(rates, axis=-1), dtype=np.float64),
+        _pack([s.resident, s.used_at, s.pinned, s.footprint_bytes, memory], np.int64),
+        _pack([s.content, s.content_used_at], np.int64),
+        np.require(s.link, np.float64, ["C", "W"]),
     )
+
+
+def _pack(columns: Sequence[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
+    """Return equally shaped arrays as the columns of one table."""
+    table = np.empty((*columns[0].shape, len(columns)), dtype=dtype)
+    for k, column in enumerate(columns):
+        table[..., k] = column
+    return table
