@@ -1,0 +1,335 @@
+"""Any server with an OpenAI-compatible API, as a device whose models are there already."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import aiohttp
+
+from fate.domain.catalog import Device, Model
+from fate.domain.errors import FateError
+from fate.engines.base import (
+    CallRequest,
+    CallResult,
+    Capabilities,
+    DeviceLostError,
+    EngineError,
+    EngineInfo,
+    LoadResult,
+    PromptPart,
+    Role,
+)
+
+#: Fields some servers refuse; left out from then on where one does.
+OPTIONAL_FIELDS = ("stream_options", "seed")
+#: Statuses that may go away by themselves; other 4xx stay.
+PASSING = (408, 409, 425, 429)
+#: Characters per token, where a server does not count.
+CHARACTERS_PER_TOKEN = 4
+#: A server that does not even take a connection by then is not there [s].
+CONNECT_TIMEOUT_S = 10.0
+HEALTH_TIMEOUT_S = 5.0
+EVENT = b"data:"
+
+
+class OpenAIEngine:
+    """A server with an OpenAI-compatible API: it has its models loaded and counts its own slots.
+
+    Nothing but `/chat/completions` and `/completions` is assumed. Answers are streamed, which
+    tells prefill from decode and lets the server notice a cancelled call. Usage is taken from the
+    server where it reports it and estimated from lengths otherwise. `exact_tokens` is a wish: the
+    API has no way to ask for it.
+
+    Args:
+        device: where calls are counted; its `slots` are how many calls the server takes at once.
+        models: the models it serves.
+        sources: the server's name of each model.
+        base_url: the API's address, `http://host:port/v1`.
+        api_key_env: name of the environment variable that holds the key, empty for none.
+        silence_s: how long the server may say nothing, before and during an answer [s].
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        models: tuple[Model, ...],
+        sources: Mapping[str, str],
+        *,
+        base_url: str,
+        api_key_env: str = "",
+        silence_s: float = 300.0,
+    ) -> None:
+        self._device = device
+        self._models = {model.id: model for model in models}
+        self._names = dict(sources)
+        self._url = base_url.rstrip("/")
+        self._headers = _authorization(device, api_key_env)
+        self._silence_s = silence_s
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s
+        )
+        self._session: aiohttp.ClientSession | None = None
+        self._refused: set[str] = set()
+
+    @property
+    def info(self) -> EngineInfo:
+        """The server's address; it does not say what it is."""
+        return EngineInfo(name="openai", version=self._url, models=dict(self._names))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Serves its models as they are, and says nothing of its caches."""
+        return Capabilities(prefix="none", can_load=False, models=tuple(self._models))
+
+    async def open(self) -> None:
+        """Check that the server is there and, where it lists models, that it has these."""
+        if self._session is None:
+            # A new connection per call: one that idled may be closed just when it is used.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                timeout=self._timeout,
+                headers=self._headers,
+            )
+        try:
+            listed = await self._listed()
+            missing = [name for name in self._names.values() if listed and name not in listed]
+            if missing:
+                raise EngineError(
+                    f"{self._where}: the server has no model {missing[0]!r}; it has "
+                    f"{', '.join(sorted(listed))}",
+                    retryable=False,
+                )
+        except BaseException:
+            await self.close()
+            raise
+
+    async def load(self, model: str) -> LoadResult:
+        """Refuse: the server decides what is loaded."""
+        raise self._fixed(model)
+
+    async def unload(self, model: str) -> float:
+        """Refuse: the server decides what is loaded."""
+        raise self._fixed(model)
+
+    async def warm(self, model: str, parts: tuple[PromptPart, ...], sequence: int) -> CallResult:
+        """Refuse: the API has no way to ask for it."""
+        del parts, sequence
+        raise self._fixed(model)
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """Run one call and stream its answer."""
+        if request.model not in self._names:
+            raise EngineError(f"{self._where}: no model {request.model!r} here", retryable=False)
+        path = "/chat/completions" if request.chat else "/completions"
+        body = request_body(request, self._names[request.model])
+        while True:
+            sent = {name: value for name, value in body.items() if name not in self._refused}
+            started = time.perf_counter()
+            try:
+                async with self._http("POST", path, sent) as response:
+                    answer = await self._read(response, started)
+            except _FieldRefusedError as refusal:
+                self._refused.add(refusal.field)
+                continue
+            return answer.result(request, time.perf_counter() - started)
+
+    async def healthy(self) -> bool:
+        """Whether the server answers anything at all, quickly."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                await self._listed()
+        except (TimeoutError, FateError):
+            return False
+        return True
+
+    async def restart(self) -> None:
+        """See whether a server that was lost is back; starting it is its owner's business."""
+        await self.close()
+        await self.open()
+
+    async def close(self) -> None:
+        """Close connections; the server lives on."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @property
+    def _where(self) -> str:
+        return f"device {self._device.id!r} ({self._url})"
+
+    def _fixed(self, model: str) -> EngineError:
+        return EngineError(
+            f"{self._where} serves {model!r} as it is; nothing is loaded there", retryable=False
+        )
+
+    async def _listed(self) -> set[str]:
+        """Return the models the server lists; nothing where it does not list any."""
+        try:
+            async with self._http("GET", "/models", None) as response:
+                found: Any = await response.json(content_type=None)
+            return {str(entry["id"]) for entry in found["data"]}
+        except DeviceLostError:
+            raise
+        except (EngineError, ValueError, TypeError, LookupError):
+            return set()
+
+    async def _read(self, response: aiohttp.ClientResponse, started: float) -> "Answer":
+        """Collect a streamed answer, or a whole one from a server that does not stream."""
+        answer = Answer()
+        try:
+            if response.content_type == "application/json":
+                answer.add(await response.json(content_type=None), time.perf_counter() - started)
+            else:
+                async for line in response.content:
+                    if line.startswith(EVENT) and (event := line[len(EVENT) :].strip()):
+                        if event == b"[DONE]":
+                            break
+                        answer.add(json.loads(event), time.perf_counter() - started)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise EngineError(
+                f"{self._where}: the answer is not what the OpenAI API says ({error!r})"
+            ) from error
+        if answer.error:
+            raise EngineError(f"{self._where}: {answer.error}")
+        if not answer.choices:
+            raise EngineError(f"{self._where}: the answer has no choices")
+        if not answer.finish:
+            raise EngineError(f"{self._where}: the answer stops before its end")
+        return answer
+
+    @asynccontextmanager
+    async def _http(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Do one request; turn what can go wrong into the error it means."""
+        if self._session is None:
+            raise DeviceLostError(f"{self._where} is not open")
+        try:
+            async with self._session.request(method, self._url + path, json=body) as response:
+                if response.status >= 400:
+                    raise self._status_error(response.status, await response.text(), path, body)
+                yield response
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise DeviceLostError(f"{self._where}: no server there ({error})") from error
+        except TimeoutError as error:  # aiohttp's own are both, a timeout and a client error
+            raise EngineError(
+                f"{self._where}: not a word for {self._silence_s:g} s; the call was given up"
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            if path == "/models" or not await self.healthy():
+                raise DeviceLostError(f"{self._where}: the server is gone ({error})") from error
+            raise EngineError(f"{self._where}: the connection broke ({error})") from error
+
+    def _status_error(
+        self, status: int, text: str, path: str, body: dict[str, Any] | None
+    ) -> Exception:
+        """Return what an HTTP status means."""
+        if status in (400, 422) and body:
+            for name in OPTIONAL_FIELDS:
+                if name in body and name in text:
+                    return _FieldRefusedError(name)
+        said = " ".join(text.split())[:200]
+        hint = "; set `api_key_env` to the variable with the key" if status in (401, 403) else ""
+        return EngineError(
+            f"{self._where}: {path} answers {status}{hint}: {said}",
+            retryable=status >= 500 or status in PASSING,
+        )
+
+
+class _FieldRefusedError(Exception):
+    """The server does not take an optional field."""
+
+    def __init__(self, name: str) -> None:
+        self.field = name
+        super().__init__(name)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come of an answer so far. `first_s` is when its first token came."""
+
+    text: list[str] = field(default_factory=list[str])
+    usage: dict[str, Any] = field(default_factory=dict[str, Any])
+    finish: str = ""
+    error: str = ""
+    choices: bool = False
+    first_s: float = 0.0
+
+    def add(self, event: dict[str, Any], at_s: float) -> None:
+        """Take in one event of a stream, or a whole answer."""
+        if event.get("error"):
+            self.error = str(event["error"])
+        self.usage = event.get("usage") or self.usage
+        for choice in event.get("choices") or ():
+            self.choices = True
+            piece = choice.get("delta") or choice.get("message") or choice
+            text = piece.get("content") or piece.get("text") or ""
+            if text:
+                self.text.append(text)
+                self.first_s = self.first_s or at_s
+            self.finish = choice.get("finish_reason") or self.finish
+
+    def result(self, request: CallRequest, seconds: float) -> CallResult:
+        """Return the finished call; what the server did not count is estimated."""
+        text = "".join(self.text)
+        prompt = sum(len(part.text) for part in request.parts) // CHARACTERS_PER_TOKEN + 1
+        output = len(self.text) if len(self.text) > 1 else len(text) // CHARACTERS_PER_TOKEN + 1
+        details: dict[str, Any] = self.usage.get("prompt_tokens_details") or {}
+        prefill_s = self.first_s or seconds
+        return CallResult(
+            text=text,
+            prompt_tokens=int(self.usage.get("prompt_tokens") or prompt),
+            cached_tokens=int(details.get("cached_tokens") or 0),
+            output_tokens=int(self.usage.get("completion_tokens") or output),
+            prefill_s=prefill_s,
+            decode_s=max(seconds - prefill_s, 0.0),
+            finish="length" if self.finish == "length" else "stop",
+        )
+
+
+def request_body(request: CallRequest, name: str) -> dict[str, Any]:
+    """Translate a call into the API's terms."""
+    body: dict[str, Any] = {
+        "model": name,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.schema is not None:
+        schema = {"name": "answer", "schema": request.schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if request.chat:
+        body["messages"] = [
+            {"role": role, "content": "".join(part.text for part in run)}
+            for role, run in groupby(request.parts, key=_role)
+        ]
+    else:
+        body["prompt"] = "".join(part.text for part in request.parts)
+    return body
+
+
+def _role(part: PromptPart) -> Role:
+    return part.role
+
+
+def _authorization(device: Device, variable: str) -> dict[str, str]:
+    """Return the header with the key; a variable that is not set is the user's mistake."""
+    if not variable:
+        return {}
+    key = os.environ.get(variable)
+    if not key:
+        raise FateError(
+            f"device {device.id!r}: the environment variable {variable}, which should hold the API "
+            f"key, is not set"
+        )
+    return {"Authorization": f"Bearer {key}"}
