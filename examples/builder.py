@@ -13,7 +13,7 @@ HEADLINE_SCHEMA = {
         "title": {"type": "string", "minLength": 3, "maxLength": 60},
         "keywords": {
             "type": "array",
-            "items": {"type": "string", "minLength": 3, "maxLength": 20},
+            "items": {"type": "string", "pattern": "^[a-z]{4,14}$"},
             "minItems": 2,
             "maxItems": 2,
         },
@@ -41,15 +41,16 @@ def brief() -> WorkflowSpec:
         "notes",
         model=fast,
         map=MapSpec(over=str(paragraphs), items=7),
-        system="You take short notes. Answer with one plain sentence.",
+        system="You are a helpful assistant.",
         prompt=f"""
-            Paragraph:
             {ITEM}
 
-            The most important fact in this paragraph is:
+            What is the main point of this text? Answer in one short sentence.
             """,
-        max_tokens=32,
-        expect_tokens=28,
+        max_tokens=40,
+        stop=["\n"],
+        temperature=0.4,
+        expect_tokens=32,
     )
     notebook = wf.join("notebook", of=notes, separator="\n- ")
 
@@ -67,40 +68,48 @@ def brief() -> WorkflowSpec:
         schema=HEADLINE_SCHEMA,
     )
     questions = edit(
-        "questions", slow, opening + "Ask one question that these notes leave open.\n", 32
+        "questions",
+        slow,
+        opening + "What would a curious reader like to know about this? Write one question.\n",
+        32,
     )
-    critique = edit("critique", fast, opening + "Name one weak point of these notes.\n", 32)
+    surprise = edit(
+        "surprise",
+        fast,
+        opening + "Which fact in these notes is the most surprising, and why?\n",
+        32,
+    )
     draft = edit(
         "draft",
         slow,
-        opening + f"An open question: {questions}\nA weak point: {critique}\n\n"
-        "Write a short summary of the notes.\n",
+        opening + f"A question: {questions}\nThe most surprising fact: {surprise}\n\n"
+        "Tell the story of these notes in three sentences.\n",
         64,
     )
     review_facts = edit(
         "review_facts",
         medium,
         opening + f"Summary:\n{draft}\n\n"
-        "Does the summary agree with the notes? Say why in one sentence.\n",
+        "Name one fact from the notes that the summary leaves out.\n",
         32,
     )
     review_style = edit(
         "review_style",
         fast,
-        f"Summary:\n{draft}\n\nSuggest one change that makes this summary easier to read.\n",
+        f"Summary:\n{draft}\n\nRewrite the first sentence of this summary in plain words.\n",
         32,
     )
     final = edit(
         "final",
         slow,
-        f"Summary:\n{draft}\n\nReviews:\n1. {review_facts}\n2. {review_style}\n\n"
-        "Write the final summary.\n",
+        f"Summary:\n{draft}\n\nIdeas: {review_facts} {review_style}\n\n"
+        "Write a better summary of the same story.\n",
         64,
     )
     headline = wf.llm(
         "headline",
         model=medium,
-        prompt=f"{final}\n\nWrite a headline for this text.\n",
+        prompt=f"Write a short headline for this text:\n\n{final}\n",
         max_tokens=24,
     )
 
