@@ -33,7 +33,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lam: float = 0.5
     gamma: float = 0.6
     branch: int = 4
-    tau: float = 1.0
+    tau: float = 0.5
     eps: float = 0.03
     moves: int = 500
     solver: bool = True

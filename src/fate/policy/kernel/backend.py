@@ -98,9 +98,15 @@ class CompiledKernel:
     name = "compiled"
 
     def __init__(self, snapshot: Snapshot, weights: Weights) -> None:
-        from fate.policy.kernel import compiled, compiled_horizon, compiled_plans
+        from fate.policy.kernel import (
+            compiled,
+            compiled_horizon,
+            compiled_plans,
+            compiled_search,
+        )
 
-        self._core, self._plans, self._ahead = compiled, compiled_plans, compiled_horizon
+        self._core, self._plans = compiled, compiled_plans
+        self._find, self._ahead = compiled_search, compiled_horizon
         self._problem: Problem = problem(snapshot, weights)
         self._future: F64 | None = None
 
@@ -142,7 +148,7 @@ class CompiledKernel:
     def local_search(self, orders: Orders, moves: I64) -> tuple[Orders, float]:
         """See `Kernel.local_search`."""
         lists, lengths = self._pack(orders)
-        lists, lengths, value_s = self._plans.local_search(
+        lists, lengths, value_s = self._find.local_search(
             self._problem, lists, lengths, self._future_array(), moves
         )
         return _unpack(lists, lengths), float(value_s)
@@ -157,6 +163,19 @@ class CompiledKernel:
 
 def _unpack(lists: I64, lengths: I64) -> Orders:
     return [row[:length] for row, length in zip(lists.tolist(), lengths.tolist(), strict=True)]
+
+
+#: Everything that compiled code is made of, constants included.
+_COMPILED_SOURCES = (
+    "cost/terms.py",
+    "domain/state.py",
+    "policy/kernel/problem.py",
+    "policy/kernel/reference_plans.py",
+    "policy/kernel/compiled.py",
+    "policy/kernel/compiled_plans.py",
+    "policy/kernel/compiled_search.py",
+    "policy/kernel/compiled_horizon.py",
+)
 
 
 class _Active:
@@ -179,7 +198,7 @@ def status() -> str:
 def warm(cache_dir: str) -> str:
     """Compile the kernel, or load it from `cache_dir` (writable), run it once, and swap.
 
-    Takes about ten seconds on a new machine, half a second later on. Whatever goes wrong, the
+    Takes about twenty seconds on a new machine, half a second later on. Whatever goes wrong, the
     reference stays in use and `status` says why.
     """
     try:
@@ -187,7 +206,7 @@ def warm(cache_dir: str) -> str:
 
         cast("Any", numba).config.CACHE_DIR = f"{cache_dir}/{_digest()}"
         kernel = CompiledKernel(_sample(), Weights())
-        orders = kernel.greedy(reference_plans.MIN_MIN)
+        kernel.greedy(reference_plans.MIN_MIN)
         orders = kernel.greedy(reference_plans.IDLE_AFFINITY)
         kernel.local_search(orders, np.zeros((1, 4), dtype=np.int64))
         kernel.objective(orders)
@@ -201,11 +220,7 @@ def warm(cache_dir: str) -> str:
 
 def _digest() -> str:
     """Return a digest of everything that is compiled: numba does not see edits across files."""
-    sources = ["cost/terms.py", "domain/state.py"] + [
-        f"policy/kernel/{name}.py"
-        for name in ("problem", "compiled", "compiled_plans", "compiled_horizon")
-    ]
-    text = b"".join(get_data("fate", source) or b"" for source in sources)
+    text = b"".join(get_data("fate", source) or b"" for source in _COMPILED_SOURCES)
     return hashlib.sha256(text).hexdigest()[:12]
 
 

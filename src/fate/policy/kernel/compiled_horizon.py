@@ -130,7 +130,7 @@ def _enter(p: Problem, over: _Overlay, level: int, finish_s: float) -> None:
 @jit
 def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> float:
     """The reference's recursion as a loop: numba cannot load a recursive function from a cache."""
-    level = np.int64(1)  # typed: a literal would compile every callee again
+    level = int(np.int64(1))  # typed: a literal would compile every callee again
     _enter(p, over, level, finish_s)
     while True:
         walk, sums = over.walk[level], over.sums[level]
@@ -145,7 +145,7 @@ def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> fl
             walk[EDGE] += walk[STRIDE]
             continue
         walk[SEEN] += 1
-        child = p.child[walk[EDGE]]
+        child = int(p.child[walk[EDGE]])
         best_s, wait_s, device = _best_device(p, present, over, level, child, sums[END])
         if device < 0:
             walk[EDGE] += walk[STRIDE]
@@ -185,7 +185,9 @@ def _present(p: Problem, s: State, over: _Overlay) -> _Present:
             present.swap_s[device, model] = seconds + p.rates[device, model, LOAD]
     for node in range(p.frontier, nodes):
         for device in range(devices):
-            present.stay_s[node, device] = _seconds(p, present, over, np.int64(0), node, device)
+            present.stay_s[node, device] = _seconds(
+                p, present, over, int(np.int64(0)), node, device
+            )
     return present
 
 

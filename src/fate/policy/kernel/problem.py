@@ -94,7 +94,7 @@ class Problem(NamedTuple):
     """The problem as C-ordered arrays of fixed types, for the compiled kernel.
 
     Columns are packed into few tables, because the time to compile a function grows with the
-    number of arrays it is handed: 48 s with one array per field, a third of that now.
+    number of arrays it is handed: 48 s with one array per field, half of that now.
 
     sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 2] f64, slots [D, S, 3] f64,
     rates [D, M, 8] f64, store [D, M, 5] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
