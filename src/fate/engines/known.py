@@ -5,6 +5,7 @@ process, without the KV cache): tensors, vocabulary and compute buffers. They ar
 declared memory is charged.
 """
 
+import difflib
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -107,7 +108,9 @@ class UnknownModelError(FateError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"model {name!r} is not known; see `fate models list`")
+        close = difflib.get_close_matches(name, KNOWN, n=1)
+        hint = f"did you mean {close[0]!r}? See" if close else "see"
+        super().__init__(f"model {name!r} is not known; {hint} `fate models list`")
 
 
 def _costs(load_s: float, prefill_per_s: float, decode_per_s: float) -> CallCosts:

@@ -95,6 +95,10 @@ class LlamaCppEngine:
         """Process id of the device process."""
         return self._alive().pid
 
+    def endpoint(self, model: str) -> tuple[str, str]:
+        """Return the address of a loaded model's server and the key it asks for."""
+        return self._server(model).address, self._alive().api_key
+
     async def open(self) -> None:
         """Start the device process; loads nothing."""
         if self._log_dir is None:
