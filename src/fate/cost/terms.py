@@ -4,6 +4,7 @@ The kernels' reference calls these on floats, the compiled kernels compile these
 vectorised code calls them on arrays; the order of operations is what makes all three bit-equal.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -49,8 +50,8 @@ def call_seconds(
     cached: float,
     rest: tuple[float, float, float],
     output_tokens: float,
-    prefill: tuple[float, float, float],
-    decode: tuple[float, float, float],
+    prefill: Sequence[float],
+    decode: Sequence[float],
 ) -> float:
     """Return the compute seconds of a chunk: its first item, then the others one by one.
 
@@ -66,7 +67,7 @@ def call_seconds(
         decode: coefficients of `decode_seconds`.
     """
     rest_items, rest_tokens, head_tokens = rest
-    each_output = output_tokens / (rest_items + 1.0)
+    each_output = output_tokens / (1.0 + rest_items)
     seconds = prefill_seconds(
         first_tokens - cached, cached, prefill[0], prefill[1], prefill[2]
     ) + decode_seconds(each_output, first_tokens, decode[0], decode[1], decode[2])

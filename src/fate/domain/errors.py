@@ -2,9 +2,13 @@
 
 
 class FateError(Exception):
-    """Base of all errors FATE reports in one line with exit code 2."""
+    """Base of all errors FATE reports in one line with exit code 2.
+
+    `retryable` tells whether another attempt at the same work may do better.
+    """
 
     code = "error"
+    retryable = True
 
 
 class GraphError(FateError):

@@ -24,7 +24,7 @@ from fate.domain.messages import (
     Unload,
     Warm,
 )
-from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine, EngineError
+from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
 
 
 class Work(Protocol):
@@ -120,8 +120,7 @@ class Executor:
             assert not isinstance(command, RunTool)
             return DeviceLost(device=command.device, reason=str(error))
         except FateError as error:
-            retryable = not isinstance(error, EngineError) or error.retryable
-            return Failed(activity=activity, reason=str(error), retryable=retryable)
+            return Failed(activity=activity, reason=str(error), retryable=error.retryable)
 
     async def _run(self, command: Activity, emit: Callable[[Event], None]) -> Event:
         match command:

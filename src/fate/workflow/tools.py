@@ -29,6 +29,7 @@ class ToolError(FateError):
     """A tool failed: again with the same arguments it would fail the same way."""
 
     code = "tool"
+    retryable = False
 
 
 def run(stage: str, spec: ToolStage, arguments: Mapping[str, Any]) -> str:

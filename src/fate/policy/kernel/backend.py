@@ -212,6 +212,7 @@ def warm(cache_dir: str) -> str:
         kernel.objective(orders)
         kernel.replay(kernel.extend(orders))
     except Exception as error:  # noqa: BLE001 -- a planner without numba still plans
+        _Active.kernel = ReferenceKernel
         _Active.status = f"reference ({type(error).__name__}: {error})"
     else:
         _Active.kernel, _Active.status = CompiledKernel, "compiled"

@@ -75,15 +75,13 @@ def benches(p: Plain) -> list[Bench]:
 def work_seconds(p: Plain, node: int, device: int, cached: float) -> float:
     """Return the seconds of prefill and decode of all items, the first behind `cached` tokens."""
     model = p.model[node]
-    fixed_s, token_s, depth_s = p.prefill[device][model]
-    out_fixed_s, out_token_s, out_depth_s = p.decode[device][model]
     return call_seconds(
         p.first_tokens[node],
         cached,
         (p.rest_items[node], p.rest_tokens[node], p.head_tokens[node]),
         p.output_tokens[node],
-        (fixed_s, token_s, depth_s),
-        (out_fixed_s, out_token_s, out_depth_s),
+        p.prefill[device][model],
+        p.decode[device][model],
     )
 
 
