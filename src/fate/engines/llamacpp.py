@@ -23,6 +23,7 @@ from fate.engines.base import (
     PromptPart,
 )
 from fate.engines.gguf_header import read_header
+from fate.engines.llamacpp_api import call_result, completion_body
 from fate.engines.llamacpp_process import DeviceChild
 from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
 
@@ -163,14 +164,18 @@ class LlamaCppEngine:
             return False
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                await self._child.request("ping")
+                await self.ping()
         except (TimeoutError, EngineError):
             return False
         return True
 
-    async def resident_bytes(self) -> int:
-        """Return the memory the device process really holds [B], beside what is declared."""
-        return int((await self._alive().request("ping"))["rss_bytes"])
+    async def ping(self) -> dict[str, Any]:
+        """Return what the device process says of itself, also while it loads.
+
+        `rss_bytes` is the memory it really holds, `reserved_bytes` what its models declare,
+        `models` those that are loaded.
+        """
+        return await self._alive().request("ping")
 
     async def restart(self) -> None:
         """Replace the device process by a fresh, empty one."""
@@ -361,40 +366,3 @@ class LlamaCppEngine:
             f"device {self._device.id!r}: {server.model.id!r} refused {path}: {message}",
             retryable=status >= 500,
         )
-
-
-def completion_body(request: CallRequest, encoded: EncodedPrompt, slot: int) -> dict[str, Any]:
-    """Translate a call into llama.cpp's `/completion`."""
-    body: dict[str, Any] = {
-        "prompt": encoded.tokens,
-        "id_slot": slot,
-        "cache_prompt": True,
-        "stream": True,
-        "return_progress": True,
-        "n_predict": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed,
-    }
-    if request.exact_tokens:
-        body["ignore_eos"] = True
-    elif request.stop:
-        body["stop"] = list(request.stop)
-    if request.schema is not None:
-        body["json_schema"] = request.schema
-    return body
-
-
-def call_result(answer: dict[str, Any], encoded: EncodedPrompt, request: CallRequest) -> CallResult:
-    """Translate llama.cpp's answer; a warm-up reports one generated token that there is not."""
-    timings = answer["timings"]
-    generated = request.max_tokens > 0
-    return CallResult(
-        text=answer["content"] if generated else "",
-        prompt_tokens=len(encoded.tokens),
-        cached_tokens=timings["cache_n"],
-        output_tokens=timings["predicted_n"] if generated else 0,
-        prefill_s=timings["prompt_ms"] / 1e3,
-        decode_s=timings["predicted_ms"] / 1e3 if generated else 0.0,
-        part_tokens=encoded.part_tokens,
-        finish="length" if answer["stop_type"] == "limit" else "stop",
-    )

@@ -19,6 +19,8 @@ START_TIMEOUT_S = 30.0
 QUIT_TIMEOUT_S = 2.0
 #: Lines of the engine's log quoted in errors.
 LOG_LINES = 3
+#: How the engine marks errors in its log.
+ERROR_MARK = " E "
 
 
 class DeviceChild:
@@ -85,10 +87,14 @@ class DeviceChild:
             raise self.lost_error()
         number = next(self._numbers)
         reply = self._expect(number)
+        logged = len(self._log_lines())
         self._write({"id": number, "op": op, **fields})
         body = await reply
         if not body["ok"]:
-            raise EngineError(f"device {self.device.id!r}: {body['error']}{self.log_tail()}")
+            lines = self._log_lines()[logged:]
+            # The first line names the cause, those behind it who gave up because of it.
+            said = _quoted([line for line in lines if ERROR_MARK in line][:LOG_LINES])
+            raise EngineError(f"device {self.device.id!r}: {body['error']}{said}")
         return body
 
     async def ended_within(self, seconds: float) -> bool:
@@ -133,12 +139,13 @@ class DeviceChild:
 
     def log_tail(self) -> str:
         """Return the last lines of the engine's log, on one line, to be appended to a message."""
+        return _quoted(self._log_lines()[-LOG_LINES:])
+
+    def _log_lines(self) -> list[str]:
         try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return ""
-        tail = " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip())
-        return f"; engine log: {tail}" if tail else ""
+            return []
 
     def _expect(self, number: int) -> asyncio.Future[dict[str, Any]]:
         """Register interest in the reply with this number."""
@@ -166,3 +173,8 @@ class DeviceChild:
             if not future.done():
                 future.set_exception(error)
         self._pending.clear()
+
+
+def _quoted(lines: list[str]) -> str:
+    text = " | ".join(line.strip() for line in lines if line.strip())
+    return f"; engine log: {text}" if text else ""
