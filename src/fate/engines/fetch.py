@@ -180,6 +180,8 @@ def download(url: str, part: Path, progress: Progress) -> None:
                     file.write(block)
                     done += len(block)
                     progress("download", done, max(total, done))
+            if done < total:
+                raise FetchError(f"{url}: download broke off at {done} bytes; run again to go on")
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416 and have:  # there is no more: the part is the file
