@@ -71,6 +71,8 @@ def solve(p: Plain, hint: Orders, future: Future, ends_s: list[float]) -> Answer
     form.state()
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
+    # Its own handler would replace Ctrl-C for good: it leaves the default action behind.
+    solver.parameters.catch_sigint_signal = False
     solver.parameters.random_seed = 1
     solver.parameters.max_deterministic_time = _EFFORT
     status = solver.solve(form.model)
