@@ -21,6 +21,10 @@ class Clock(Protocol):
         """Wait."""
         ...
 
+    async def sleep_until(self, at_s: float) -> None:
+        """Wait until a time that may be past already."""
+        ...
+
     async def wait(self, event: asyncio.Event) -> None:
         """Wait until the event is set and everything that happens at that instant has happened."""
         ...
@@ -39,6 +43,10 @@ class WallClock:
     async def sleep(self, seconds: float) -> None:
         """Wait in real time."""
         await asyncio.sleep(seconds)
+
+    async def sleep_until(self, at_s: float) -> None:
+        """Wait in real time until a time."""
+        await asyncio.sleep(max(at_s - self.now_s(), 0.0))
 
     async def wait(self, event: asyncio.Event) -> None:
         """Wait until the event is set."""

@@ -235,7 +235,7 @@ class Runtime:
         self.post(PlanLate(version=request.version))
 
     async def _wake(self, at_s: float) -> None:
-        await self._clock.sleep(max(at_s - self._clock.now_s(), 0.0))
+        await self._clock.sleep_until(at_s)
         self.post(Woke(at_s=at_s))
 
     def _device_lost(self, event: DeviceLost) -> None:

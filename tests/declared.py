@@ -1,0 +1,240 @@
+"""Workflows run as their graphs declare them: texts spelled from segment keys, no templates.
+
+With `Bench` behind it, the runtime meets the world of the simulator: durations and lengths come
+from the same `Physics`, time is virtual, and only the code in between differs.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fate.domain.catalog import Cluster, Device
+from fate.domain.graph import Graph, InstanceId, Path, Segment, Stage, item_key
+from fate.domain.messages import (
+    Expanded,
+    ExpandFailed,
+    Load,
+    PlanFailed,
+    Planned,
+    Record,
+    RequestPlan,
+    Unload,
+)
+from fate.drivers.clock import VirtualClock
+from fate.drivers.execute import Executor, Limits
+from fate.drivers.run import Runtime
+from fate.drivers.setup import Outcome, Setup, answer
+from fate.drivers.simulate import PLANNING_S
+from fate.drivers.world import Measured, Physics, Truth, declared_expansion
+from fate.engines.base import CallRequest, CallResult, PromptPart
+from fate.engines.fake import FakeEngine, FakeWork
+from fate.policy.base import Policy
+
+
+def spelled(segment: Segment) -> str:
+    """Return a text of as many tokens as a fake engine counts, different for every key."""
+    words: list[str] = []
+    while len(words) < segment.tokens:
+        about = f"{segment.key}:{len(words)}"
+        digest = hashlib.blake2b(about.encode(), digest_size=48).hexdigest()
+        words += [digest[i : i + 3] for i in range(0, len(digest), 3)]
+    return "".join(f"{word} " for word in words[: segment.tokens])
+
+
+@dataclass(slots=True)
+class DeclaredWork:
+    """One workflow's content. A call's seed is its position in `calls`, shared by all."""
+
+    graph: Graph
+    calls: list[tuple[InstanceId, int, Path]]
+    _stages: dict[InstanceId, Stage] = field(init=False)
+    _expanded: dict[InstanceId, Expanded] = field(default_factory=dict[InstanceId, Expanded])
+
+    def __post_init__(self) -> None:
+        """Know the stages by instance."""
+        self._stages = {self.graph.instance(stage.id): stage for stage in self.graph.stages}
+
+    def expand(self, instance: InstanceId) -> Expanded | ExpandFailed:
+        """Render an instance as its stage declares it."""
+        expanded = declared_expansion(instance, self._stages[instance])
+        self._expanded[instance] = expanded
+        return expanded
+
+    def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
+        """Spell an item's prompt out."""
+        stage, expanded = self._stages[instance], self._expanded[instance]
+        prompt = expanded.head + expanded.tails[item]
+        self.calls.append((instance, item, prompt))
+        return CallRequest(
+            model=stage.model,
+            parts=tuple(PromptPart(key=s.key, text=spelled(s)) for s in prompt),
+            max_tokens=stage.max_tokens,
+            sequence=sequence,
+            seed=len(self.calls) - 1,
+        )
+
+    def run_tool(self, instance: InstanceId, item: int) -> str:
+        """Say which tool it was."""
+        return f"{instance}[{item}]"
+
+    def check(self, instance: InstanceId, item: int, text: str) -> str | None:
+        """Accept everything."""
+
+    def learn(self, request: CallRequest, result: CallResult) -> None:
+        """Know all lengths already."""
+
+    def stage(self, instance: InstanceId) -> Stage:
+        """Return the stage of an instance."""
+        return self._stages[instance]
+
+
+@dataclass(slots=True)
+class Log:
+    """A journal in memory, with how much of it is committed."""
+
+    records: list[Record] = field(default_factory=list[Record])
+    committed: int = 0
+
+    def append(self, record: Record) -> None:
+        """Add a record."""
+        self.records.append(record)
+
+    def commit(self) -> None:
+        """Note how far it is durable."""
+        self.committed = len(self.records)
+
+
+@dataclass(slots=True)
+class Texts:
+    """Outputs in memory."""
+
+    texts: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+
+    def put(self, instance: str, item: int, text: str, meta: dict[str, Any]) -> None:
+        """Keep a text; every item is put once."""
+        assert (instance, item) not in self.texts, f"{instance}[{item}] was put twice"
+        self.texts[instance, item] = text
+
+
+@dataclass(slots=True)
+class _Rig:
+    """What a device's fake engine asks: texts, durations, and waits at exact virtual times.
+
+    The clock waits once per call, until its end: the simulator adds prefill and decode before it
+    adds them to the time, and sums of floats depend on their order.
+    """
+
+    bench: "Bench"
+    device: str
+    took: Measured = field(default_factory=lambda: Measured(0, 0.0, 0.0))
+    wait_s: float | None = None
+
+    def answer(self, request: CallRequest) -> str:
+        """Work out a whole call when it begins."""
+        bench, (instance, item, prompt) = self.bench, self.bench.calls[request.seed]
+        stage = bench.works[instance.rpartition("/")[0]].stage(instance)
+        text = Segment(item_key(instance, item), bench.physics.length(stage, instance, item))
+        self.took = bench.physics.call(
+            self.device, request.model, prompt, text, request.sequence, running=1
+        )
+        return spelled(text)
+
+    def seconds(self, work: FakeWork) -> float:
+        """Return how long a piece of work takes, and how long to wait in it."""
+        physics, nonce = self.bench.physics, self.bench.nonce
+        match work.kind:
+            case "prefill":
+                self.wait_s = None
+                return self.took.prefill_s
+            case "decode":
+                self.wait_s = self.took.prefill_s + self.took.decode_s
+                return self.took.decode_s
+            case "load":
+                seconds = physics.load_s(self.device, work.model, nonce[self.device, work.model])
+            case "unload":
+                seconds = physics.unload_s(self.device, work.model, nonce[self.device, work.model])
+        self.wait_s = seconds
+        return seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait as `seconds` has just said."""
+        if self.wait_s is not None:
+            await self.bench.clock.sleep(self.wait_s)
+
+
+class VirtualPlanner:
+    """Plans at once and answers after the modelled time."""
+
+    def __init__(self, policy: Policy, clock: VirtualClock, planning_s: float) -> None:
+        self._policy, self._clock, self._planning_s = policy, clock, planning_s
+
+    def at_once(self, request: RequestPlan) -> None:
+        """Never: planning takes its time."""
+
+    async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
+        """Return the policy's answer."""
+        event = answer(self._policy, request)
+        await self._clock.sleep(self._planning_s)
+        return event
+
+
+class Bench:
+    """A runtime on fake engines in virtual time, with everything it touches in reach.
+
+    Devices have one compute slot: `_Rig` knows one call at a time.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        graphs: Sequence[Graph],
+        truth: Truth | None = None,
+        *,
+        limits: Limits | None = None,
+        planning_s: float = PLANNING_S,
+        on_record: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.setup, self.graphs = setup, graphs
+        self.clock, self.log, self.outputs = VirtualClock(), Log(), Texts()
+        self.physics = Physics(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
+        self.calls: list[tuple[InstanceId, int, Path]] = []
+        self.works = {graph.id: DeclaredWork(graph, self.calls) for graph in graphs}
+        self.nonce: dict[tuple[str, str], str] = {}
+        self.engines = {d.id: self._engine(setup.cluster, d) for d in setup.cluster.devices}
+        self._told = on_record
+        self.executor = Executor(
+            self.engines, self.works, self.outputs, limits, in_thread=self._tool
+        )
+        self.runtime = Runtime(
+            setup,
+            self.executor,
+            self.log,
+            clock=self.clock,
+            planner=VirtualPlanner(setup.policy, self.clock, planning_s),
+            on_record=self._on_record,
+        )
+
+    async def run(self) -> Outcome:
+        """Open the engines and run everything to its end."""
+        for engine in self.engines.values():
+            await engine.open()
+        return await self.runtime.run(self.graphs)
+
+    def _engine(self, cluster: Cluster, device: Device) -> FakeEngine:
+        rig = _Rig(self, device.id)
+        return FakeEngine(device, cluster.models, clock=rig, seconds=rig.seconds, answer=rig.answer)
+
+    async def _tool(self, function: Callable[[str, int], str], /, *args: Any) -> str:
+        instance, item = args
+        stage = self.works[instance.rpartition("/")[0]].stage(instance)
+        await self.clock.sleep(stage.tool_s * self.physics.factor("tool", instance, str(item)))
+        return function(instance, item)
+
+    def _on_record(self, record: Record) -> None:
+        """Note which activity a load is before it begins: noise is drawn by attempt."""
+        for command in record.commands:
+            if isinstance(command, Load | Unload):
+                self.nonce[command.device, command.model] = str(command.activity)
+        if self._told is not None:
+            self._told(record)

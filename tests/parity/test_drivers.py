@@ -1,0 +1,79 @@
+"""Three drivers, one core: the runtime on fake engines, the simulator and a replay agree.
+
+The decision logs are equal record for record: times to the last bit, events, commands.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+import pytest
+from tests.declared import Bench
+from tests.graphs import cluster, mixed, profile
+
+from fate.core.options import SchedulerOptions
+from fate.domain.messages import Record, Woke
+from fate.drivers.replay import replay
+from fate.drivers.setup import Setup
+from fate.drivers.simulate import simulate
+from fate.drivers.world import Truth
+from fate.registry import BUILTIN, build
+
+if TYPE_CHECKING:
+    from fate.policy.base import Policy
+
+
+def make(policy: str, *, max_wait_s: float = 600.0, memory_mib: int = 100) -> Setup:
+    """Two devices; by default with room for two models, so that prefetches happen."""
+    on = cluster(devices=2, memory_mib=memory_mib)
+    return Setup(
+        cluster=on,
+        profile=profile(on),
+        policy=cast("Policy", build("policy", policy)),
+        options=SchedulerOptions(max_wait_s={"default": max_wait_s}),
+        seed=7,
+    )
+
+
+def same(left: list[Record], right: list[Record]) -> None:
+    """Compare two logs; name the first record that differs."""
+    for number, (one, two) in enumerate(zip(left, right, strict=False)):
+        assert one == two, f"record {number}"
+    assert len(left) == len(right)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+@pytest.mark.parametrize("policy", sorted(BUILTIN["policy"]))
+def test_runtime_simulator_and_replay_agree(policy: str, noise: float) -> None:
+    """Durations are noisy or as expected; what is decided and when is the same."""
+    setup = make(policy)
+    truth = Truth(profile=profile(setup.cluster, 1.3), noise=noise)
+    simulated = simulate([(0.0, graph) for graph in mixed()], setup, truth)
+    bench = Bench(setup, mixed(), truth)
+    outcome = asyncio.run(bench.run())
+    assert outcome.status == "ok" == simulated.status
+    assert outcome.makespan_s == simulated.makespan_s
+    same(bench.log.records, list(simulated.records))
+    replay(bench.log.records, setup)
+
+
+@pytest.mark.parametrize("policy", ["fate", "round-robin"])
+def test_they_agree_where_the_bound_on_waiting_decides(policy: str) -> None:
+    """Alarms ring at the same instants."""
+    setup = make(policy, max_wait_s=0.7, memory_mib=70)
+    simulated = simulate([(0.0, graph) for graph in mixed()], setup)
+    bench = Bench(setup, mixed())
+    asyncio.run(bench.run())
+    assert any(isinstance(e, Woke) for record in simulated.records for e in record.events)
+    same(bench.log.records, list(simulated.records))
+
+
+def test_a_log_survives_its_encoding() -> None:
+    """A replay of the records as the journal stores them is the same replay."""
+    setup = make("late-eft")
+    truth = Truth(profile=setup.profile, noise=0.3)
+    records = simulate([(0.0, graph) for graph in mixed()], setup, truth).records
+    stored = [msgspec.json.decode(msgspec.json.encode(r), type=Record) for r in records]
+    assert stored == list(records)
+    core = replay(stored, setup)
+    assert core.finished
