@@ -4,6 +4,7 @@ Only the command that is called is imported; the others are stubs with a name an
 """
 
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ def application(command: str | None) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a `FateError` becomes one line and exit code 2."""
+    # Shells start background jobs with SIGINT ignored; whoever sends it means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         application(command)(prog_name="fate")
