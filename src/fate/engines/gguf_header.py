@@ -93,7 +93,8 @@ def read_header(path: Path) -> Header:
         raise BadWeightsError(f"{path}: damaged or truncated GGUF header") from error
     if size < header.end:
         raise BadWeightsError(
-            f"{path}: truncated, {size} bytes of {header.end}; delete it and get it again"
+            f"{path}: truncated, {size} bytes of {header.end}; delete it and get it again "
+            f"(`fate models rm NAME` and `fate models pull NAME` for a known model)"
         )
     return header
 

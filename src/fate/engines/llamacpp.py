@@ -22,7 +22,7 @@ from fate.engines.base import (
     LoadResult,
     PromptPart,
 )
-from fate.engines.gguf_header import read_header
+from fate.engines.gguf_header import BadWeightsError, read_header
 from fate.engines.llamacpp_api import call_result, completion_body
 from fate.engines.llamacpp_process import DeviceChild
 from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
@@ -208,7 +208,10 @@ class LlamaCppEngine:
     async def _load(self, model: Model) -> LoadResult:
         """Check the file, have it loaded, and remember its server."""
         path = Path(self._sources[model.id])
-        header = await asyncio.to_thread(read_header, path)
+        try:
+            header = await asyncio.to_thread(read_header, path)
+        except BadWeightsError as error:
+            raise EngineError(str(error), retryable=False) from error
         child = self._alive()
         reply = await child.request(
             "load",

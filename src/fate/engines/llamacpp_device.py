@@ -85,6 +85,13 @@ def await_loop(address: str, api_key: str) -> None:
         connection.close()
 
 
+def give_back() -> None:
+    """Have the C library return freed memory to the system, where it can (glibc keeps it)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when the parent dies, and leave if it is dead already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -176,6 +183,7 @@ class DeviceProcess:
         started = time.perf_counter()
         resident.server = None
         gc.collect()
+        give_back()
         with self.lock:
             del self.models[model]
         return {"seconds": time.perf_counter() - started, "rss_bytes": resident_set_bytes()}
