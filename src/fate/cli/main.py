@@ -67,6 +67,9 @@ def main() -> None:
     except FateError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def _version(wanted: bool) -> None:
