@@ -13,7 +13,7 @@ TIERS: dict[str, tuple[str, str, str]] = {
     "synthetic": ("synthetic-s", "synthetic-m", "synthetic-l"),
     "real": ("smollm2-135m-q4_0", "smollm2-135m-q8_0", "gemma3-270m"),
 }
-_DEVICES, _SEQUENCES, _CONTEXT_TOKENS = 2, 4, 2048
+_DEVICES, _SEQUENCES, _CONTEXT_TOKENS = 2, 4, 4096
 
 
 def tier_cluster(tier: str) -> Resolved:
