@@ -129,9 +129,9 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
         progress = Progress(plan.runs, report.echo)
         for pair in range(plan.pairs):
             for cell in plan.cells:
-                for policy in _rotated(plan.of(cell), pair):
+                for policy in rotated(plan.of(cell), pair):
                     run = await bench.run(cell, policy, pair, plan.seed + pair)
-                    _check_equal_work(runs, run)
+                    check_equal_work(runs, run)
                     if all(other.cell != cell for other in runs):
                         report.echo(_prompts(run))
                     runs.append(run)
@@ -171,7 +171,7 @@ def _add_cell(report: Report, cell: str, runs: Sequence[LiveRun]) -> None:
                 )
 
 
-def _check_equal_work(before: Sequence[LiveRun], run: LiveRun) -> None:
+def check_equal_work(before: Sequence[LiveRun], run: LiveRun) -> None:
     """Every policy must be given the same work: same calls, same number of generated tokens."""
     first = next((other for other in before if other.cell == run.cell), run)
     for mine, theirs in zip(run.calls, first.calls, strict=True):
@@ -183,7 +183,8 @@ def _check_equal_work(before: Sequence[LiveRun], run: LiveRun) -> None:
             )
 
 
-def _rotated(policies: list[str], by: int) -> list[str]:
+def rotated(policies: list[str], by: int) -> list[str]:
+    """Return the policies with another one first, so that none always runs on a fresh machine."""
     by %= len(policies)
     return policies[by:] + policies[:by]
 
