@@ -35,7 +35,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     branch: int = 4
     tau: float = 0.5
     eps: float = 0.03
-    moves: int = 500
+    moves: int = 1000
     solver: bool = True
     always_solve: bool = False
     solver_max: int = 12

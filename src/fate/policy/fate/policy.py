@@ -17,24 +17,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
-from fate.domain.snapshot import I64, Snapshot
+from fate.domain.snapshot import Snapshot
 from fate.policy.fate import cpsat
 from fate.policy.fate.candidates import (
     Candidate,
     Previous,
-    best_of,
     greedy_candidates,
     previous_candidate,
     value,
 )
 from fate.policy.fate.horizon import seen, weights
 from fate.policy.fate.options import FateOptions, read_options
+from fate.policy.fate.search import budget, improve, polish
 from fate.policy.fate.shards import shard_limit
 from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights, plain
 
-#: No more moves than this per (call, device): beyond it small frontiers gain nothing.
-_MOVES_PER_PAIR = 20
 #: Larger frontiers are not handed to CP-SAT even if coupled: building the model would take longer
 #: than the search, which finds nothing there in time.
 _SOLVER_LIMIT = 24
@@ -76,8 +74,10 @@ class FatePolicy:
         kernel = open_kernel(snapshot, chosen)
         previous = previous_candidate(kernel, snapshot, memo)
         start = greedy_candidates(kernel, snapshot)
-        base = best_of([*start, previous.candidate] if previous else start)
-        best, moves = self._search(kernel, snapshot, base)
+        if previous:
+            start.append(previous.candidate)
+        moves = budget(snapshot, self.options.moves)
+        base, best = improve(kernel, snapshot, start, moves)
         solved = self._solve(kernel, snapshot, chosen, best, previous)
         best, kept = solved.best, False
         if previous and not self._worth_changing(previous.candidate, best):
@@ -93,15 +93,6 @@ class FatePolicy:
             backend=kernel.name,
         )
         return self._finish(snapshot, best.orders, search)
-
-    def _search(self, kernel: Kernel, snapshot: Snapshot, base: Candidate) -> tuple[Candidate, int]:
-        """Improve a plan by local search; also return the number of moves tried."""
-        if snapshot.frontier == 1:
-            return base, 0
-        count = min(self.options.moves, _MOVES_PER_PAIR * snapshot.frontier * snapshot.devices)
-        orders, objective_s = kernel.local_search(base.orders, _moves(snapshot, count))
-        found = Candidate(base.left_out, objective_s, orders, base.base)
-        return (found if found.beats(base) else base), count
 
     def _solve(
         self,
@@ -120,6 +111,7 @@ class FatePolicy:
         if answer.orders is None:
             return _Solved(best, answer.status, answer.gap, adopted=False)
         found = value(kernel, snapshot, answer.orders, best.base)
+        found = polish(kernel, snapshot, found, budget(snapshot, self.options.moves) // 2)
         adopted = found.beats(best)
         return _Solved(found if adopted else best, answer.status, answer.gap, adopted)
 
@@ -151,11 +143,6 @@ class FatePolicy:
     def _finish(self, snapshot: Snapshot, orders: list[list[int]], search: Search) -> Plan:
         named = tuple(tuple(snapshot.chunks[node] for node in order) for order in orders)
         return Plan(policy=self.name, orders=named, memo=Memo(orders=named), search=search)
-
-
-def _moves(snapshot: Snapshot, count: int) -> I64:
-    """Return the random moves of a search, from the snapshot's own seed."""
-    return np.random.default_rng(snapshot.seed).integers(0, 1 << 31, (count, 4))
 
 
 def _pays(snapshot: Snapshot, objective_s: float) -> bool:

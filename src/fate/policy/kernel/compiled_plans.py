@@ -38,7 +38,8 @@ def runs(p: Problem, node: int, device: int) -> bool:
 
 
 @jit
-def _holds(p: Problem, home: I64, node: int, device: int) -> bool:
+def holds(p: Problem, home: I64, node: int, device: int) -> bool:
+    """See `reference_plans.holds`."""
     if runs(p, node, device):
         return True
     for other in range(p.frontier):
@@ -55,11 +56,11 @@ def _holds(p: Problem, home: I64, node: int, device: int) -> bool:
 def may_hold(p: Problem, home: I64, node: int, device: int) -> bool:
     """See `reference_plans.may_hold`."""
     devices = p.rates.shape[0]
-    if p.weights.limit >= devices or _holds(p, home, node, device):
+    if p.weights.limit >= devices or holds(p, home, node, device):
         return True
     held = 0
     for other in range(devices):
-        if _holds(p, home, node, other):
+        if holds(p, home, node, other):
             held += 1
     return held < p.weights.limit
 

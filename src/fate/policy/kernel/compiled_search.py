@@ -6,8 +6,8 @@ import numpy as np
 
 from fate.domain.snapshot import F64, I64, U8
 from fate.policy.kernel.compiled import INF, State, device_value, fresh_state, jit, plan_value
-from fate.policy.kernel.compiled_plans import may_hold, runs
-from fate.policy.kernel.problem import ELIGIBLE, INSTANCE, MUST, Problem
+from fate.policy.kernel.compiled_plans import holds, may_hold, runs
+from fate.policy.kernel.problem import ELIGIBLE, INSTANCE, MODEL, MUST, Problem
 from fate.policy.kernel.reference_plans import SLACK
 
 
@@ -101,33 +101,115 @@ def _reorder(t: _Trial, home: I64, node: int, position: int) -> bool:
 
 
 @jit
-def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
+def _may_gather(p: Problem, node: int, device: int) -> bool:
     devices, running = p.rates.shape[0], 0
+    if not p.cells[node, device, ELIGIBLE]:
+        return False
     for other in range(devices):
         if runs(p, node, other):
             running += 1
     limit = p.weights.limit
-    if limit < devices and not runs(p, node, device) and running >= limit:
-        return False
-    if not p.cells[node, device, ELIGIBLE]:
-        return False
+    return limit >= devices or runs(p, node, device) or running < limit
+
+
+@jit
+def _lift(p: Problem, t: _Trial, home: I64, node: int) -> None:
+    """Take all chunks of the node's instance out of the lists."""
     for chunk in range(p.frontier):
         if home[chunk] >= 0 and p.ids[chunk, INSTANCE] == p.ids[node, INSTANCE]:
             source = home[chunk]
             t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), chunk)
             t.touched[source] = 1
-    position %= t.lengths[device] + 1
+
+
+@jit
+def _lay(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> None:
+    """Put all chunks of the node's instance into a list, in index order."""
     t.touched[device] = 1
     for chunk in range(p.frontier):
         if home[chunk] >= 0 and p.ids[chunk, INSTANCE] == p.ids[node, INSTANCE]:
             t.lengths[device] = _insert(t.orders[device], t.lengths[device], chunk, position)
             position += 1
+
+
+@jit
+def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
+    if not _may_gather(p, node, device):
+        return False
+    _lift(p, t, home, node)
+    _lay(p, t, home, node, device, position % (t.lengths[device] + 1))
+    return True
+
+
+@jit
+def _stand(p: Problem, t: _Trial, home: I64, node: int, other: int) -> int:
+    """Return how many calls of neither instance stand before the node in its list."""
+    device, count = home[node], 0
+    for k in range(t.lengths[device]):
+        call = t.orders[device, k]
+        if call == node:
+            break
+        instance = p.ids[call, INSTANCE]
+        if instance != p.ids[node, INSTANCE] and instance != p.ids[other, INSTANCE]:
+            count += 1
+    return count
+
+
+@jit
+def _exchange(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
+    source, target = int(home[left]), int(home[right])
+    if source == target or p.ids[left, INSTANCE] == p.ids[right, INSTANCE]:
+        return False
+    if not (_may_gather(p, left, target) and _may_gather(p, right, source)):
+        return False
+    here, there = _stand(p, t, home, left, right), _stand(p, t, home, right, left)
+    _lift(p, t, home, left)
+    _lift(p, t, home, right)
+    _lay(p, t, home, right, source, here)
+    _lay(p, t, home, left, target, there)
+    return True
+
+
+@jit
+def _may_leave(p: Problem, home: I64, node: int, device: int) -> bool:
+    devices, held = p.rates.shape[0], 0
+    if not p.cells[node, device, ELIGIBLE]:
+        return False
+    if p.weights.limit >= devices:
+        return True
+    for other in range(devices):
+        if runs(p, node, other) or (other != home[node] and holds(p, home, node, other)):
+            if other == device:
+                return True
+            held += 1
+    return held < p.weights.limit
+
+
+@jit
+def _regroup(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
+    source, model, count = home[node], p.ids[node, MODEL], 0
+    block = np.empty(t.lengths[source], np.int64)
+    for k in range(t.lengths[source]):
+        call = int(t.orders[source, k])
+        if p.ids[call, MODEL] == model:
+            if device != source and not _may_leave(p, home, call, device):
+                return False
+            block[count] = call
+            count += 1
+    for i in range(count):
+        t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), int(block[i]))
+    position %= t.lengths[device] + 1
+    for i in range(count):
+        t.lengths[device] = _insert(
+            t.orders[device], t.lengths[device], int(block[i]), position + i
+        )
+    t.touched[source] = t.touched[device] = 1
     return True
 
 
 @jit
 def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
-    devices, kind = p.rates.shape[0], move[0] % 4
+    devices, kind = p.rates.shape[0], move[0] % 6
     node, other = int(placed[move[1] % placed.shape[0]]), int(placed[move[2] % placed.shape[0]])
     if kind == 0:
         return _reassign(p, t, home, node, move[2] % devices, move[3])
@@ -135,7 +217,11 @@ def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
         return _swap(p, t, home, node, other)
     if kind == 2:
         return _reorder(t, home, node, move[3])
-    return _gather(p, t, home, node, move[2] % devices, move[3])
+    if kind == 3:
+        return _gather(p, t, home, node, move[2] % devices, move[3])
+    if kind == 4:
+        return _exchange(p, t, home, node, other)
+    return _regroup(p, t, home, node, move[2] % devices, move[3])
 
 
 @jit

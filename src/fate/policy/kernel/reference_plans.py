@@ -51,13 +51,17 @@ def rank_order(p: Plain) -> list[int]:
     return sorted(rank, key=lambda node: (-rank[node], node))
 
 
+def runs(p: Plain, node: int, device: int) -> bool:
+    """Whether a device runs a chunk of the node's instance now."""
+    return bool(p.eligible[node][device]) and p.instance[node] in p.running_instance[device]
+
+
 def holds(p: Plain, home: list[int], node: int, device: int) -> bool:
     """Whether a device runs a chunk of the node's instance, or is to run another one."""
-    instance = p.instance[node]
-    if p.eligible[node][device] and instance in p.running_instance[device]:
+    if runs(p, node, device):
         return True
     return any(
-        home[other] == device and other != node and p.instance[other] == instance
+        home[other] == device and other != node and p.instance[other] == p.instance[node]
         for other in range(p.frontier)
     )
 
@@ -251,18 +255,24 @@ def _propose(
 
     The four integers choose kind, node, other node or device, and position, each modulo the
     number of choices: 0 reassign a call, 1 swap two, 2 reorder within a list, 3 move all chunks
-    of an instance, in index order.
+    of an instance, in index order, 4 let two instances change places, 5 move all calls of a list
+    that want the same model, as one block.
     """
-    kind, node = move[0] % 4, placed[move[1] % len(placed)]
+    kind, node, other = move[0] % 6, placed[move[1] % len(placed)], placed[move[2] % len(placed)]
+    to = (move[2] % p.devices, move[3])
     if kind == 0:
-        return _reassign(p, orders, home, node, (move[2] % p.devices, move[3]))
+        return _reassign(p, orders, home, node, to)
     if kind == 1:
-        return _swap(p, orders, home, node, placed[move[2] % len(placed)])
+        return _swap(p, orders, home, node, other)
     if kind == 2:
         order = [other for other in orders[home[node]] if other != node]
         order.insert(move[3] % (len(order) + 1), node)
         return {} if order == orders[home[node]] else {home[node]: order}
-    return _gather(p, orders, home, node, (move[2] % p.devices, move[3]))
+    if kind == 3:
+        return _gather(p, orders, home, node, to)
+    if kind == 4:
+        return _exchange(p, orders, home, node, other)
+    return _regroup(p, orders, home, node, to)
 
 
 def _reassign(
@@ -294,26 +304,73 @@ def _swap(p: Plain, orders: Orders, home: list[int], left: int, right: int) -> d
     }
 
 
+def _may_gather(p: Plain, node: int, device: int) -> bool:
+    """Whether a device may take all chunks of the node's instance that do not run yet."""
+    if not p.eligible[node][device]:
+        return False
+    running = [d for d in range(p.devices) if runs(p, node, d)]
+    limit = p.weights.limit
+    return limit >= p.devices or device in running or len(running) < limit
+
+
+def _chunks(p: Plain, home: list[int], node: int) -> list[int]:
+    return [n for n in range(p.frontier) if home[n] >= 0 and p.instance[n] == p.instance[node]]
+
+
 def _gather(
     p: Plain, orders: Orders, home: list[int], node: int, to: tuple[int, int]
 ) -> dict[int, list[int]]:
     device, position = to
-    instance = p.instance[node]
-    running = [
-        other
-        for other in range(p.devices)
-        if p.eligible[node][other] and instance in p.running_instance[other]
-    ]
-    limit = p.weights.limit
-    if limit < p.devices and device not in running and len(running) >= limit:
+    if not _may_gather(p, node, device):
         return {}
-    if not p.eligible[node][device]:
-        return {}
-    chunks = [n for n in range(p.frontier) if home[n] >= 0 and p.instance[n] == instance]
-    changed = {
-        home[chunk]: [n for n in orders[home[chunk]] if p.instance[n] != instance]
-        for chunk in chunks
-    }
-    order = changed.get(device, list(orders[device]))
+    chunks = _chunks(p, home, node)
+    changed = {home[n]: [o for o in orders[home[n]] if o not in chunks] for n in chunks}
+    order = changed.get(device, orders[device])
     position %= len(order) + 1
     return {**changed, device: order[:position] + chunks + order[position:]}
+
+
+def _exchange(
+    p: Plain, orders: Orders, home: list[int], left: int, right: int
+) -> dict[int, list[int]]:
+    source, target = home[left], home[right]
+    if source == target or p.instance[left] == p.instance[right]:
+        return {}
+    if not (_may_gather(p, left, target) and _may_gather(p, right, source)):
+        return {}
+    mine, theirs = _chunks(p, home, left), _chunks(p, home, right)
+    leaving = {*mine, *theirs}
+    changed = {home[n]: [o for o in orders[home[n]] if o not in leaving] for n in leaving}
+    for device, at, chunks in ((source, left, theirs), (target, right, mine)):
+        before = orders[device][: orders[device].index(at)]
+        position = sum(o not in leaving for o in before)
+        changed[device][position:position] = chunks
+    return changed
+
+
+def _regroup(
+    p: Plain, orders: Orders, home: list[int], node: int, to: tuple[int, int]
+) -> dict[int, list[int]]:
+    device, position = to
+    source = home[node]
+    block = [n for n in orders[source] if p.model[n] == p.model[node]]
+    if device != source and not all(_may_leave(p, home, n, device) for n in block):
+        return {}
+    left = [n for n in orders[source] if p.model[n] != p.model[node]]
+    order = left if device == source else orders[device]
+    position %= len(order) + 1
+    changed = {source: left, device: order[:position] + block + order[position:]}
+    return {} if changed[device] == orders[device] else changed
+
+
+def _may_leave(p: Plain, home: list[int], node: int, device: int) -> bool:
+    """Whether a chunk may go to a device together with its instance's others beside it."""
+    if not p.eligible[node][device]:
+        return False
+    held = [
+        d
+        for d in range(p.devices)
+        if runs(p, node, d) or (d != home[node] and holds(p, home, node, d))
+    ]
+    limit = p.weights.limit
+    return limit >= p.devices or device in held or len(held) < limit
