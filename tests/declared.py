@@ -5,7 +5,7 @@ from the same `Physics`, time is virtual, and only the code in between differs.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from fate.domain.messages import (
     RequestPlan,
     Unload,
 )
-from fate.drivers.clock import VirtualClock
+from fate.drivers.clock import Clock, VirtualClock
 from fate.drivers.execute import Executor, Limits
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Outcome, Setup, answer
@@ -163,24 +163,24 @@ class _Rig:
             await self.bench.clock.sleep(self.wait_s)
 
 
-class VirtualPlanner:
+class ModelledPlanner:
     """Plans at once and answers after the modelled time."""
 
-    def __init__(self, policy: Policy, clock: VirtualClock, planning_s: float) -> None:
-        self._policy, self._clock, self._planning_s = policy, clock, planning_s
+    def __init__(self, policy: Policy, clock: Clock) -> None:
+        self.policy, self._clock = policy, clock
 
     def at_once(self, request: RequestPlan) -> None:
         """Never: planning takes its time."""
 
     async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
         """Return the policy's answer."""
-        event = answer(self._policy, request)
-        await self._clock.sleep(self._planning_s)
+        event = answer(self.policy, request)
+        await self._clock.sleep(PLANNING_S)
         return event
 
 
 class Bench:
-    """A runtime on fake engines in virtual time, with everything it touches in reach.
+    """A runtime on fake engines, in virtual time by default, with all it touches in reach.
 
     Devices have one compute slot: `_Rig` knows one call at a time.
     """
@@ -192,26 +192,33 @@ class Bench:
         truth: Truth | None = None,
         *,
         limits: Limits | None = None,
-        planning_s: float = PLANNING_S,
+        clock: Clock | None = None,
+        log: Log | None = None,
         on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.setup, self.graphs = setup, graphs
-        self.clock, self.log, self.outputs = VirtualClock(), Log(), Texts()
+        self.clock, self.log, self.outputs = clock or VirtualClock(), log or Log(), Texts()
         self.physics = Physics(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
         self.calls: list[tuple[InstanceId, int, Path]] = []
         self.works = {graph.id: DeclaredWork(graph, self.calls) for graph in graphs}
         self.nonce: dict[tuple[str, str], str] = {}
         self.engines = {d.id: self._engine(setup.cluster, d) for d in setup.cluster.devices}
         self._told = on_record
+        self.tool: Callable[..., Coroutine[None, None, str]] = self._in_virtual_time
         self.executor = Executor(
-            self.engines, self.works, self.outputs, limits, in_thread=self._tool
+            self.engines,
+            self.works,
+            self.outputs,
+            limits,
+            in_thread=self._in_thread,
         )
+        self.planner = ModelledPlanner(setup.policy, self.clock)
         self.runtime = Runtime(
             setup,
             self.executor,
             self.log,
             clock=self.clock,
-            planner=VirtualPlanner(setup.policy, self.clock, planning_s),
+            planner=self.planner,
             on_record=self._on_record,
         )
 
@@ -225,7 +232,10 @@ class Bench:
         rig = _Rig(self, device.id)
         return FakeEngine(device, cluster.models, clock=rig, seconds=rig.seconds, answer=rig.answer)
 
-    async def _tool(self, function: Callable[[str, int], str], /, *args: Any) -> str:
+    async def _in_thread(self, function: Callable[[str, int], str], /, *args: Any) -> str:
+        return await self.tool(function, *args)
+
+    async def _in_virtual_time(self, function: Callable[[str, int], str], *args: Any) -> str:
         instance, item = args
         stage = self.works[instance.rpartition("/")[0]].stage(instance)
         await self.clock.sleep(stage.tool_s * self.physics.factor("tool", instance, str(item)))

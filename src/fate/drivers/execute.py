@@ -1,6 +1,7 @@
 """Turns commands into work on engines, and the work's results into events."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -129,11 +130,11 @@ class Executor:
                     loaded = await self.engines[device].load(model)
                 seen = max(self.rss_bytes.get(device, 0), loaded.rss_after_bytes)
                 self.rss_bytes[device] = seen
-                return Done(activity=activity, seconds=loaded.seconds)
+                return Done(activity=activity, seconds=_seconds(loaded.seconds))
             case Unload(activity=activity, device=device, model=model):
                 async with asyncio.timeout(self.limits.unload_s):
                     seconds = await self.engines[device].unload(model)
-                return Done(activity=activity, seconds=seconds)
+                return Done(activity=activity, seconds=_seconds(seconds))
             case Call():
                 return await self._call(command, emit)
             case RunTool(activity=activity, chunk=chunk):
@@ -189,6 +190,11 @@ def _item_done(activity: int, item: int, result: CallResult) -> ItemDone:
         prompt_tokens=result.prompt_tokens,
         cached_tokens=result.cached_tokens,
         output_tokens=result.output_tokens,
-        prefill_s=result.prefill_s,
-        decode_s=result.decode_s,
+        prefill_s=_seconds(result.prefill_s),
+        decode_s=_seconds(result.decode_s),
     )
+
+
+def _seconds(reported: float) -> float:
+    """Return what an engine reports, 0 (not known) for what JSON and logarithms cannot hold."""
+    return reported if 0.0 <= reported < math.inf else 0.0
