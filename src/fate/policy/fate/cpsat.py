@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _TICKS = 1000
 #: Devices offered to one instance, best first; the hint's device is always among them.
 _COLUMNS = 4
-#: Deterministic seconds of search: about as many seconds on a machine of 2020.
-_EFFORT = 0.05
+#: Deterministic seconds of search: about three times as many seconds on a slow core.
+_EFFORT = 0.02
 
 
 def to_ticks(seconds: float) -> int:

@@ -35,7 +35,7 @@ from fate.policy.kernel.problem import Weights, plain
 
 #: Larger frontiers are not handed to CP-SAT even if coupled: building the model would take longer
 #: than the search, which finds nothing there in time.
-_SOLVER_LIMIT = 24
+_SOLVER_LIMIT = 16
 #: Seconds one solve takes, fixed and per (call^2 x device), measured on a 2.6 GHz core; and the
 #: share of all devices' time until the next decision that it may cost. Modelled, not measured at
 #: run time, so that the same snapshot always gives the same plan.
