@@ -17,7 +17,7 @@ from fate.registry import BUILTIN, build
 
 every_policy = pytest.mark.parametrize("name", sorted(BUILTIN["policy"]))
 
-_ARRAYS = [name for name, kind in Snapshot.__annotations__.items() if "NDArray" in str(kind)]
+_ARRAYS = [name for name, kind in Snapshot.__annotations__.items() if "ndarray" in str(kind)]
 
 
 def make(name: str) -> Policy:

@@ -1,13 +1,14 @@
 """Attempts that fail, devices that go, runs that are stopped."""
 
-import pytest
-from msgspec import structs
-from tests.by_hand import ByHand, first
-from tests.graphs import MIB, chain, cluster, llm, map_reduce
+from typing import Any
 
-from fate.domain.catalog import Cluster, Device
+import pytest
+from msgspec.structs import replace
+from tests.by_hand import ByHand, first
+from tests.graphs import chain, cluster, map_reduce
+
 from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
-from fate.domain.graph import Chunk, Graph, Stage
+from fate.domain.graph import Graph, Stage
 from fate.domain.messages import (
     Call,
     Cancel,
@@ -22,336 +23,415 @@ from fate.domain.messages import (
     Failed,
     ItemDone,
     Load,
+    PlanLate,
+    Planned,
     RequestPlan,
     RunTool,
     Submitted,
     WorkflowEnded,
 )
-from fate.domain.plan import Prefetch
+from fate.domain.plan import Plan, Prefetch
 
-S0 = first("w")
-
-
-def calling(hand: ByHand, *, device: int = 0) -> Call:
-    """Bring the first call of workflow `w` to where it runs."""
-    orders: list[tuple[Chunk, ...]] = [() for _ in hand.cluster.devices]
-    orders[device] = (hand.snapshot.chunks[0],)
-    hand.plan(*orders)
-    for load in hand.all(Load):
-        hand.loaded(load)
-    return hand.one(Call)
+V, W = first("v"), first("w")
 
 
-def mapped(items: int, max_attempts: int = 3) -> ByHand:
-    """A map over model A, ready, in one chunk on one device."""
-    hand = ByHand(cluster(devices=1), chunk_s=60.0, max_attempts=max_attempts)
-    stage = structs.replace(llm("w", "s0", "A"), mapped=True, items=items)
-    hand.submit(Graph(id="w", stages=(stage,)))
-    return hand
-
-
-def test_only_missing_items_run_again() -> None:
-    """Items 0 and 1 of 4 were done when the attempt failed: the next one starts at 2."""
-    hand = mapped(4)
-    call = calling(hand)
-    assert call.chunk == first("w", stop=4)
-    done = [ItemDone(activity=call.activity, item=item, output_tokens=32) for item in (0, 1)]
-    hand.send(*done)
-    hand.send(Failed(activity=call.activity, reason="reset"))
-    assert hand.snapshot.chunks == (first("w", start=2, stop=4),)
-    again = calling(hand)
-    assert again.activity > call.activity
-    hand.finished(again)
-    assert hand.one(WorkflowEnded).status == "ok"
-
-
-def test_items_done_out_of_order_leave_a_chunk_for_each_gap() -> None:
-    """Missing items that are not neighbours become chunks of their own."""
-    hand = mapped(5)
-    call = calling(hand)
-    hand.send(*[ItemDone(activity=call.activity, item=item) for item in (1, 3)])
-    hand.send(Failed(activity=call.activity, reason="reset"))
-    assert hand.snapshot.chunks == tuple(first("w", start=i, stop=i + 1) for i in (0, 2, 4))
-
-
-def test_a_retry_avoids_the_device_that_failed() -> None:
-    """The snapshot takes d0 out; the plan may still be overruled by nothing but necessity."""
-    hand = ByHand()
+def calling(devices: int = 2, **options: Any) -> tuple[ByHand, Call]:
+    """One call running on the first device."""
+    hand = ByHand(cluster(devices), **options)
     hand.submit(chain("w", "A"))
-    hand.send(Failed(activity=calling(hand).activity, reason="broken"))
+    hand.plan((W,))
+    hand.loaded(hand.one(Load))
+    return hand, hand.one(Call)
+
+
+def mapping(**options: Any) -> tuple[ByHand, Call]:
+    """A call over the four items of a map running on the only device."""
+    hand = ByHand(cluster(devices=1), **options)
+    notes = map_reduce("w").stages[1]
+    stage = Stage(
+        id="notes",
+        kind="llm",
+        model="A",
+        prompt=notes.prompt,
+        output_tokens=32,
+        mapped=True,
+        items=4,
+    )
+    hand.submit(Graph(id="w", stages=(stage,)))
+    hand.plan((first("w", "notes", 0, 4),))
+    hand.loaded(hand.one(Load))
+    return hand, hand.one(Call)
+
+
+# --- attempts ----------------------------------------------------------------------------
+
+
+def test_a_failed_call_is_tried_elsewhere() -> None:
+    """The chunk is ready again, and the device that failed it is no candidate while others are."""
+    hand, call = calling()
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    assert hand.snapshot.chunks == (W,)
     assert hand.snapshot.eligible.tolist() == [[0, 1]]
-    second = calling(hand, device=1)
-    hand.send(Failed(activity=second.activity, reason="broken"))
-    assert hand.snapshot.eligible.tolist() == [[1, 1]], "with no other device left, any will do"
+
+
+def test_the_only_device_is_tried_again() -> None:
+    """A device that failed a chunk stays a candidate when there is no other."""
+    hand, call = calling(devices=1)
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    assert hand.snapshot.eligible.tolist() == [[1]]
+
+
+def test_a_lost_device_is_no_alternative() -> None:
+    """Better the device that failed once than one that is not there."""
+    hand, call = calling()
+    hand.send(DeviceLost(device="d1", reason="killed"))
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    assert hand.snapshot.eligible.tolist() == [[1, 0]]
+
+
+def test_the_proof_of_progress_avoids_the_failed_device_too() -> None:
+    """An empty plan after a failure does not send the chunk back to where it failed."""
+    hand, call = calling()
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    hand.plan((), ())
+    assert hand.one(Load).device == "d1"
 
 
 def test_attempts_are_bounded() -> None:
-    """After `max_attempts` the workflow fails, and says what failed, where, how often and why."""
-    hand = ByHand(max_attempts=2)
-    hand.submit(chain("w", "AB"))
-    hand.send(Failed(activity=calling(hand).activity, reason="first"))
-    hand.none(WorkflowEnded)
-    hand.send(Failed(activity=calling(hand, device=1).activity, reason="out of memory"))
+    """After `max_attempts` the workflow fails with the last reason, named after the place."""
+    hand, call = calling(devices=1, max_attempts=2)
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    hand.plan((W,))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="connection refused"))
     end = hand.one(WorkflowEnded)
     assert end.status == "failed"
-    assert end.reason == "w/s0: call on d1 failed (attempt 2 of 2): out of memory"
+    assert end.reason == "w/s0: call on d0 failed (attempt 2 of 2): connection refused"
     assert hand.core.finished
 
 
-def test_attempts_are_counted_by_item() -> None:
-    """A chunk that gets a little further each time is not one that fails again and again."""
-    hand = mapped(4, max_attempts=2)
-    for item in range(3):
-        call = calling(hand)
-        assert call.chunk == first("w", start=item, stop=4)
-        hand.send(ItemDone(activity=call.activity, item=item))
-        hand.send(Failed(activity=call.activity, reason="flaky"))
-        hand.none(WorkflowEnded)
-    hand.finished(calling(hand))
-    assert hand.one(WorkflowEnded).status == "ok"
+def test_what_cannot_help_is_not_tried_again() -> None:
+    """A failure that must repeat ends the workflow at once."""
+    hand, call = calling()
+    hand.send(Failed(activity=call.activity, reason="prompt over the context", retryable=False))
+    assert hand.one(WorkflowEnded).reason == "w/s0: call on d0 failed: prompt over the context"
 
 
-def test_hopeless_calls_are_not_repeated() -> None:
-    """An engine that says a retry must fail alike is believed."""
-    hand = ByHand()
-    hand.submit(chain("w", "AB"))
-    call = calling(hand)
-    hand.send(Failed(activity=call.activity, reason="prompt too long", retryable=False))
-    assert hand.one(WorkflowEnded).reason == "w/s0: call on d0 failed: prompt too long"
-    hand.none(RequestPlan)
+def test_only_missing_items_run_again() -> None:
+    """Items 0 and 2 are done; 1 and 3 come back, each in a chunk of its own."""
+    hand, call = mapping()
+    for item in (0, 2):
+        hand.send(ItemDone(activity=call.activity, item=item, output_tokens=30))
+    hand.send(Failed(activity=call.activity, reason="connection reset"))
+    assert hand.snapshot.chunks == (first("w", "notes", 1, 2), first("w", "notes", 3, 4))
 
 
-def test_a_failed_load_is_tried_elsewhere() -> None:
-    """The model is not there, the memory is free again, and the call avoids the device."""
-    hand = ByHand()
-    hand.submit(chain("w", "A"))
-    hand.plan((S0,))
-    hand.send(Failed(activity=hand.one(Load).activity, reason="bad file"))
+def test_each_item_has_its_own_attempts() -> None:
+    """A failure is charged to the item at which the attempt broke off."""
+    hand, call = mapping(max_attempts=2)
+    hand.send(Failed(activity=call.activity, reason="item 0"))
+    hand.plan((first("w", "notes", 0, 4),))
+    call = hand.one(Call)
+    hand.send(ItemDone(activity=call.activity, item=0))
+    hand.send(Failed(activity=call.activity, reason="item 1"))
+    hand.none(WorkflowEnded)
+    hand.plan((first("w", "notes", 1, 4),))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="item 1 again"))
+    assert hand.one(WorkflowEnded).status == "failed"
+
+
+def test_success_with_items_open_is_a_failure() -> None:
+    """An engine that says done and has done half is not believed."""
+    hand, call = mapping(max_attempts=1)
+    hand.send(ItemDone(activity=call.activity, item=0))
+    hand.send(Done(activity=call.activity))
+    assert "reported success but 3 items are open" in hand.one(WorkflowEnded).reason
+
+
+def test_an_item_counts_once() -> None:
+    """Reported twice, it is learned from once and the rest is still expected."""
+    hand, call = mapping()
+    for _ in range(2):
+        hand.send(ItemDone(activity=call.activity, item=0, output_tokens=30))
+    assert hand.core.fleet.chains[0].items_done == 1
+    assert hand.core.lifecycle.instances["w/notes"].open_items == {1, 2, 3}
+
+
+def test_items_of_others_are_a_bug() -> None:
+    """An activity can finish its own items only; anything else would corrupt the books."""
+    hand, call = mapping()
+    with pytest.raises(ProtocolError, match="cannot finish item 4"):
+        hand.core.handle([ItemDone(activity=call.activity, item=4)], 9.0)
+
+
+def test_outcomes_of_old_attempts_are_ignored() -> None:
+    """A late success of the first attempt does not end the second."""
+    hand, old = calling(devices=1)
+    hand.send(Failed(activity=old.activity, reason="connection reset"))
+    hand.plan((W,))
+    new = hand.one(Call)
+    assert new.activity != old.activity
+    hand.send(ItemDone(activity=old.activity, item=0), Done(activity=old.activity))
+    hand.send(Failed(activity=old.activity, reason="x"), Cancelled(activity=old.activity))
+    assert hand.out == []
+    assert hand.core.fleet.chain(new.activity) is not None
+
+
+def test_a_failed_load_sends_everybody_elsewhere() -> None:
+    """The chain that loaded is charged; the one that waited avoids the device as well."""
+    hand = ByHand(cluster(slots=2))
+    hand.submit(chain("v", "A"), chain("w", "A"))
+    hand.plan((V, W))
+    hand.send(Failed(activity=hand.one(Load).activity, reason="no memory"))
     assert hand.core.fleet.devices[0].models == {}
+    assert hand.snapshot.eligible.tolist() == [[0, 1], [0, 1]]
+    failures = [hand.core.lifecycle.instances[f"{name}/s0"].failures for name in "vw"]
+    assert failures == [{0: 1}, {}]
+
+
+# --- devices -----------------------------------------------------------------------------
+
+
+def test_work_of_a_lost_device_is_placed_again() -> None:
+    """It is not a candidate while it is away, and empty when it is back."""
+    hand, call = calling()
+    hand.send(DeviceLost(device="d0", reason="killed"))
     assert hand.snapshot.eligible.tolist() == [[0, 1]]
+    assert hand.snapshot.resident.sum() == 0
+    assert hand.snapshot.free_at_s[0].tolist() == [float("inf")]
+    hand.send(Done(activity=call.activity))
+    hand.plan((), (W,))
+    hand.send(DeviceReady(device="d0"))
+    assert hand.core.fleet.free_slots(0) == 1
 
 
-def test_a_failed_load_counts_against_the_call_it_was_for_only() -> None:
-    """A second call that waited for the load goes back without a failed attempt."""
-    hand = ByHand(cluster(devices=1, slots=2))
-    hand.submit(chain("v", "A"), chain("w", "A"))
-    hand.plan((first("v"), S0))
-    hand.send(Failed(activity=hand.one(Load).activity, reason="bad file"))
-    instances = hand.core.lifecycle.instances
-    assert instances["v/s0"].failures == {0: 1}
-    assert instances["w/s0"].failures == {}
-    assert set(hand.snapshot.chunks) == {first("v"), S0}
-
-
-def test_success_without_items_is_a_failure() -> None:
-    """An engine that reports the end of a chunk it did not work through is not believed."""
-    hand = mapped(3, max_attempts=2)
-    call = calling(hand)
-    hand.send(ItemDone(activity=call.activity, item=0), Done(activity=call.activity))
-    assert hand.snapshot.chunks == (first("w", start=1, stop=3),)
-    hand.none(WorkflowEnded)
-    hand.send(Done(activity=calling(hand).activity))
-    assert "the engine reported success but 2 items are open" in hand.one(WorkflowEnded).reason
-
-
-def test_items_twice_or_by_old_attempts_change_nothing() -> None:
-    """Reports are idempotent; those of attempts that ended are not even looked at."""
-    hand = mapped(2)
-    call = calling(hand)
-    item = ItemDone(activity=call.activity, item=0, output_tokens=900)
-    hand.send(item, item)
-    hand.send(Failed(activity=call.activity, reason="reset"))
-    lengths = hand.core.lifecycle.expected_tokens(
-        hand.core.lifecycle.instances["w/s0"].stage,
-    )
-    assert lengths == pytest.approx((2 * 32 + 900) / 3)
-    late = ItemDone(activity=call.activity, item=1)
-    assert hand.send(late, Done(activity=call.activity)) == []
-    assert hand.core.lifecycle.is_open("w/s0", 1)
-
-
-def test_an_item_of_somebody_else_is_a_bug_of_the_driver() -> None:
-    """Only items of the chunk being worked on can be finished."""
-    hand = mapped(2)
-    call = calling(hand)
-    with pytest.raises(ProtocolError, match="cannot finish item 7"):
-        hand.send(ItemDone(activity=call.activity, item=7))
-
-
-def test_a_lost_device_takes_its_work_with_it() -> None:
-    """Call and residency are gone; the missing item is ready again, for any healthy device."""
+def test_nothing_starts_on_a_lost_device() -> None:
+    """A plan made before the loss is not followed there."""
     hand = ByHand()
     hand.submit(chain("w", "A"))
-    call = calling(hand)
     hand.send(DeviceLost(device="d0", reason="killed"))
-    assert hand.snapshot.chunks == (S0,)
-    assert hand.snapshot.eligible.tolist() == [[0, 1]]
-    assert hand.snapshot.resident.sum() == 0
-    assert hand.snapshot.idle() == [1]
-    hand.none(Cancel)
-    assert hand.send(ItemDone(activity=call.activity, item=0), Done(activity=call.activity)) == []
-    hand.plan((S0,), ())
-    assert hand.one(Load).device == "d1", "the plan's device is lost: progress needs the other"
+    hand.plan((W,), ())
+    assert hand.one(Load).device == "d1"
 
 
-def test_a_device_that_comes_back_is_empty() -> None:
-    """It is planned for again, and the model has to be loaded anew."""
+def test_what_was_to_start_in_the_same_batch_is_taken_back() -> None:
+    """A plan and the loss of its device at once: no load is asked for."""
     hand = ByHand(cluster(devices=1))
-    hand.warm("A")
     hand.submit(chain("w", "A"))
+    plan = Plan(policy="test", orders=((W,),))
+    hand.send(Planned(version=hand.version, plan=plan), DeviceLost(device="d0", reason="killed"))
+    assert hand.out == []
+
+
+def test_work_waits_for_the_only_device_to_come_back() -> None:
+    """With every device away nothing is planned; the first that is back is."""
+    hand, _ = calling(devices=1)
     hand.send(DeviceLost(device="d0", reason="killed"))
-    assert hand.snapshot.eligible.tolist() == [[1]], "asked before the loss"
-    hand.plan((S0,))
-    hand.none(Load, Call)
+    assert hand.out == []
     hand.send(DeviceReady(device="d0"))
-    assert hand.snapshot.resident.sum() == 0
-    hand.plan((S0,))
-    hand.loaded(hand.one(Load))
-    assert hand.one(Call).chunk == S0
+    assert hand.one(RequestPlan).snapshot.chunks == (W,)
 
 
-def test_a_device_lost_while_it_loads_frees_everything() -> None:
-    """Neither the load nor the calls that waited for it are heard of again."""
-    hand = ByHand(cluster(devices=1, slots=2))
-    hand.submit(chain("v", "A"), chain("w", "A"))
-    hand.plan((first("v"), S0))
-    load = hand.one(Load)
+def test_a_device_given_up_fails_what_only_it_could_run() -> None:
+    """Work that fits nowhere else ends with a reason, other work goes on."""
+    base = cluster()
+    small = replace(base.devices[1], models=("A",))
+    on = replace(base, devices=(base.devices[0], small))
+    hand = ByHand(on)
+    hand.submit(chain("v", "A"), chain("w", "B"))
     hand.send(DeviceLost(device="d0", reason="killed"))
-    assert hand.core.fleet.chains == []
-    hand.send(DeviceReady(device="d0"))
-    assert hand.send(Done(activity=load.activity, seconds=1.0)) == []
-    hand.plan((S0, first("v")))
-    assert len(hand.all(Load)) == 1
-
-
-def test_losing_devices_again_and_again_is_bounded_too() -> None:
-    """A call that kills every device it meets fails its workflow in the end."""
-    hand = ByHand(cluster(devices=1), max_attempts=2)
-    hand.submit(chain("w", "A"))
-    calling(hand)
-    hand.send(DeviceLost(device="d0", reason="segfault"))
     hand.none(WorkflowEnded)
+    hand.send(DeviceLost(device="d0", reason="cannot restart", final=True))
+    end = hand.one(WorkflowEnded)
+    assert (end.workflow, end.status) == ("w", "failed")
+    assert end.reason == "w/s0: every device that can run 'B' is lost"
+    hand.plan((), (V,))
+    assert hand.one(Load).device == "d1"
+
+
+def test_a_call_that_kills_devices_is_given_up() -> None:
+    """A poisonous prompt must not bring one device down after the other for ever."""
+    hand, _ = calling(devices=1, max_attempts=2)
+    hand.send(DeviceLost(device="d0", reason="segfault"))
     hand.send(DeviceReady(device="d0"))
-    calling(hand)
+    hand.plan((W,))
     hand.send(DeviceLost(device="d0", reason="segfault"))
     assert hand.one(WorkflowEnded).reason == "w/s0: device d0 lost (attempt 2 of 2): segfault"
 
 
-def test_a_device_lost_for_good_fails_what_only_it_could_run() -> None:
-    """C fits on d0 only; A goes on elsewhere."""
-    devices = (
-        Device(id="d0", engine="fake", memory_bytes=70 * MIB),
-        Device(id="d1", engine="fake", memory_bytes=40 * MIB),
-    )
-    hand = ByHand(Cluster(devices=devices, models=cluster().models))
-    hand.submit(chain("v", "C"), chain("w", "A"))
-    hand.send(DeviceLost(device="d0", reason="killed"))
-    hand.none(WorkflowEnded)
-    hand.send(DeviceLost(device="d0", reason="no restart helps", final=True))
-    end = hand.one(WorkflowEnded)
-    assert (end.workflow, end.status) == ("v", "failed")
-    assert end.reason == "v/s0: every device that can run 'C' is lost"
-    hand.plan((), (S0,))
-    assert hand.one(Load).device == "d1"
-
-
-def test_an_instance_that_cannot_be_rendered_fails_its_workflow() -> None:
-    """What else runs of the workflow is cancelled; other workflows do not notice."""
-    hand = ByHand()
-    stages = (llm("v", "s0", "A"), Stage(id="bad", kind="tool"))
-    hand.send(Submitted(graph=Graph(id="v", stages=stages)))
-    hand.send(Expanded(instance="v/s0"))
-    hand.submit(chain("w", "A"))
-    hand.plan((first("v"),), (S0,))
-    loads = hand.all(Load)
-    hand.loaded(loads[0])
-    call = hand.one(Call)
-    hand.send(ExpandFailed(instance="v/bad", reason="prompt: no such field"))
-    assert hand.one(WorkflowEnded).reason == "prompt: no such field"
-    assert hand.one(Cancel).activity == call.activity
-    hand.send(Cancelled(activity=call.activity))
-    hand.loaded(loads[1])
-    hand.finished(hand.one(Call))
-    assert hand.one(WorkflowEnded).status == "ok"
-
-
-@pytest.mark.parametrize("phase", ["submitted", "ready", "loading", "calling", "tool", "prefetch"])
-def test_stopping(phase: str) -> None:
-    """Calls and tools are cancelled, loads run to their end, then nothing is left."""
+def test_a_lost_device_loses_its_prefetches() -> None:
+    """The load that no call asked for ends as well, and charges nobody."""
     hand = ByHand(cluster(devices=1, memory_mib=100))
-    if phase == "submitted":
-        hand.send(Submitted(graph=chain("w", "AB")))
-    elif phase == "tool":
-        hand.submit(map_reduce("w"))
-    else:
-        hand.submit(chain("w", "AB"))
-    if phase in ("loading", "calling", "prefetch"):
-        prefetch = (Prefetch(0, 1),) if phase == "prefetch" else ()
-        hand.plan((S0,), prefetch=prefetch)
-    running = [c for c in hand.out if isinstance(c, Load | RunTool)]
-    if phase == "calling":
-        hand.loaded(hand.one(Load))
-        running = [hand.one(Call)]
-    hand.send(CancelAll(reason="enough"))
-    end = hand.one(WorkflowEnded)
-    assert (end.status, end.reason) == ("cancelled", "enough")
-    cancelled = [c.activity for c in hand.all(Cancel)]
-    assert cancelled == [c.activity for c in running if not isinstance(c, Load)]
-    for command in running:
-        if isinstance(command, Load):
-            hand.loaded(command)
-        else:
-            hand.send(Cancelled(activity=command.activity))
-        hand.none(Call, Load, Expand, RequestPlan)
+    hand.submit(chain("w", "A"))
+    hand.plan((W,), prefetch=(Prefetch(0, 1),))
+    hand.send(DeviceLost(device="d0", reason="killed"))
+    assert hand.core.fleet.chains == []
+
+
+# --- workflows that end ------------------------------------------------------------------
+
+
+def test_a_workflow_that_fails_takes_its_running_work_along() -> None:
+    """Calls are cancelled; the other workflow does not notice."""
+    hand = ByHand()
+    split = Stage(id="bad", kind="tool")
+    doomed = Graph(id="w", stages=(*chain("w", "A").stages, split))
+    hand.submit(chain("v", "A"))
+    hand.send(Submitted(graph=doomed))
+    hand.send(Expanded(instance="w/s0"))
+    hand.plan((V,), ())
+    hand.plan((), (W,))
+    loads = [c.activity for c in hand.core.fleet.chains]
+    for activity in loads:
+        hand.send(Done(activity=activity or 0))
+    call = next(c.activity for c in hand.core.fleet.chains if c.chunk == W)
+    hand.send(ExpandFailed(instance="w/bad", reason="'notes' is undefined"))
+    assert hand.one(WorkflowEnded).reason == "'notes' is undefined"
+    assert hand.one(Cancel).activity == call
+    hand.send(Cancelled(activity=call or 0))
+    assert [c.chunk for c in hand.core.fleet.chains] == [V]
+
+
+def test_a_load_of_a_dead_workflow_serves_the_living() -> None:
+    """Loads are not cancelled: what a device holds stays known, and others may wait for it."""
+    hand = ByHand(cluster(devices=1, slots=2))
+    split = Stage(id="bad", kind="tool")
+    hand.send(Submitted(graph=Graph(id="w", stages=(*chain("w", "A").stages, split))))
+    hand.send(Expanded(instance="w/s0"))
+    hand.plan((W,))
+    load = hand.one(Load)
+    hand.submit(chain("v", "A"))
+    hand.plan((V,))
+    hand.send(ExpandFailed(instance="w/bad", reason="broken"))
+    hand.none(Cancel)
+    hand.loaded(load)
+    assert hand.one(Call).chunk == V
+    hand.finished(hand.one(Call))
     assert hand.core.finished
 
 
-def test_stopping_twice_says_so_once() -> None:
-    """The second stop finds nothing to end and cancels nothing again."""
+def test_what_is_expanded_too_late_is_not_run() -> None:
+    """The answer to an `Expand` may come after the end of its workflow."""
     hand = ByHand()
-    hand.submit(chain("w", "A"))
-    calling(hand)
+    hand.send(Submitted(graph=Graph(id="w", stages=chain("w", "A").stages)))
     hand.send(CancelAll())
-    hand.one(Cancel)
-    assert hand.send(CancelAll()) == []
+    assert hand.one(WorkflowEnded).status == "cancelled"
+    hand.send(Expanded(instance="w/s0"))
+    assert hand.out == []
+    assert hand.core.finished
 
 
-def test_an_outcome_quicker_than_its_cancellation_counts() -> None:
-    """A call that ended while it was being cancelled is over all the same."""
+# --- stop --------------------------------------------------------------------------------
+
+
+def test_stop_while_planning() -> None:
+    """The plan that comes afterwards starts nothing, and fetches nothing ahead."""
     hand = ByHand()
     hand.submit(chain("w", "A"))
-    call = calling(hand)
+    hand.send(CancelAll(reason="enough"))
+    assert hand.one(WorkflowEnded).reason == "enough"
+    assert hand.core.finished
+    hand.plan((W,), prefetch=(Prefetch(0, 0),))
+    assert hand.out == []
+    hand.send(PlanLate(version=hand.version))
+    assert hand.out == []
+
+
+def test_stop_while_loading() -> None:
+    """The load runs to its end, the call behind it never begins."""
+    hand = ByHand()
+    hand.submit(chain("w", "AB"))
+    hand.plan((W,))
+    load = hand.one(Load)
+    hand.send(CancelAll())
+    hand.none(Cancel)
+    assert not hand.core.finished
+    hand.loaded(load)
+    assert hand.out == []
+    assert hand.core.finished
+
+
+def test_stop_while_calling() -> None:
+    """The call is cancelled once, and what it has finished stays."""
+    hand, call = mapping()
+    hand.send(ItemDone(activity=call.activity, item=0))
+    hand.send(CancelAll())
+    assert hand.one(Cancel).activity == call.activity
+    hand.send(CancelAll())
+    assert hand.out == []
+    hand.send(Cancelled(activity=call.activity))
+    assert hand.core.finished
+    assert hand.core.lifecycle.instances["w/notes"].open_items == {1, 2, 3}
+
+
+def test_stop_when_the_call_is_quicker() -> None:
+    """Its success counts as an end like any other."""
+    hand, call = calling()
     hand.send(CancelAll())
     hand.finished(call)
+    hand.none(Expand, WorkflowEnded)
     assert hand.core.finished
-    assert hand.send(Cancelled(activity=call.activity)) == []
 
 
-def test_a_model_that_fits_nowhere_is_refused_at_submission() -> None:
-    """The error says what needs how much, and what there is."""
-    hand = ByHand(cluster(memory_mib=50))
-    with pytest.raises(NoFeasibleDeviceError, match=r"'s1': model 'C' needs 63 MiB.*declares 50"):
-        hand.send(Submitted(graph=chain("w", "AC")))
+def test_stop_while_a_tool_runs_and_others_wait() -> None:
+    """Queued tools are dropped."""
+    hand = ByHand(cluster(tool_slots=1))
+    tools = tuple(Stage(id=f"t{k}", kind="tool") for k in range(3))
+    hand.submit(Graph(id="w", stages=tools))
+    tool = hand.one(RunTool)
+    hand.send(CancelAll())
+    assert hand.one(Cancel).activity == tool.activity
+    hand.send(Cancelled(activity=tool.activity))
+    assert hand.core.finished
+    assert hand.core.lifecycle.tools == []
 
 
-def test_a_model_nobody_knows_is_refused_at_submission() -> None:
-    """A graph that names a model outside the cluster does not get in."""
-    hand = ByHand()
-    with pytest.raises(GraphError, match="'s0': no model 'X'"):
-        hand.send(Submitted(graph=Graph(id="w", stages=(llm("w", "s0", "X"),))))
+def test_stop_with_blocked_chains() -> None:
+    """A chain that waits for another's load ends at once."""
+    hand = ByHand(cluster(devices=1, slots=2))
+    hand.submit(chain("v", "A"), chain("w", "A"))
+    hand.plan((V, W))
+    load = hand.one(Load)
+    hand.send(CancelAll())
+    assert [c.chunk for c in hand.core.fleet.chains] == [V]
+    hand.loaded(load)
+    assert hand.core.finished
+
+
+def test_an_end_in_the_same_batch_needs_no_cancel() -> None:
+    """The call ends while the run is stopped: nobody is asked to stop what is over."""
+    hand, call = calling()
+    hand.send(CancelAll(), ItemDone(activity=call.activity, item=0), Done(activity=call.activity))
+    hand.none(Cancel)
+    assert hand.core.finished
+
+
+# --- bad input ---------------------------------------------------------------------------
+
+
+def test_a_model_that_fits_nowhere_is_refused() -> None:
+    """At submission, with what it needs and what there is."""
+    hand = ByHand(cluster(memory_mib=40))
+    with pytest.raises(NoFeasibleDeviceError, match=r"needs 48 MiB .* declares 40 MiB"):
+        hand.core.handle([Submitted(graph=chain("w", "AB"))], 0.0)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    """A graph that names a model the cluster has not."""
+    with pytest.raises(GraphError, match="no model 'Z'"):
+        ByHand().core.handle([Submitted(graph=chain("w", "Z"))], 0.0)
 
 
 def test_a_workflow_is_submitted_once() -> None:
-    """Ids are the driver's to keep apart."""
+    """Ids are unique within a run."""
     hand = ByHand()
     hand.submit(chain("w", "A"))
-    with pytest.raises(ProtocolError, match="twice"):
-        hand.send(Submitted(graph=chain("w", "A")))
+    with pytest.raises(ProtocolError, match="submitted twice"):
+        hand.core.handle([Submitted(graph=chain("w", "A"))], 9.0)
 
 
 def test_an_instance_is_expanded_once() -> None:
-    """A second rendering would double its items."""
+    """A second expansion would run its items twice."""
     hand = ByHand()
     hand.submit(chain("w", "A"))
-    with pytest.raises(ProtocolError, match="while open"):
-        hand.send(Expanded(instance="w/s0"))
+    with pytest.raises(ProtocolError, match="expanded while open"):
+        hand.core.handle([Expanded(instance="w/s0")], 9.0)
