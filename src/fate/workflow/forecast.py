@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from fate.domain.catalog import Model
 from fate.domain.errors import FateError
-from fate.domain.graph import ITEM, Graph, Path, Segment, Stage, item_key
+from fate.domain.graph import ITEM, Graph, Path, Segment, Stage, item_key, path_tokens
 from fate.engines.base import PromptPart
 from fate.workflow.program import Constant, Program, StageProgram
 from fate.workflow.render import (
@@ -18,9 +18,11 @@ from fate.workflow.render import (
     ExpandError,
     Names,
     Rendering,
+    RolePiece,
     chat_pieces,
     segment,
     text_key,
+    uses_item,
 )
 from fate.workflow.spec import LlmStage, PythonTool, SelectTool
 from fate.workflow.template import (
@@ -42,6 +44,8 @@ _TOOL_S = 0.001
 _OWN_CODE_S = 0.1
 #: Pieces a `split` is expected to make when neither its text nor a map over it says more.
 _SPLIT_ITEMS = 8
+#: Items that are rendered to learn how long they are, strided over all of them.
+_SAMPLED_ITEMS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ class _Oracle:
         return self._size(stage.over.references) / max(self._items(stage), 1)
 
     def _prompt(self, stage: StageProgram, model: Model) -> Path:
-        """Return the prompt of one item, the first of those that are known."""
+        """Return the prompt of one item; what differs from item to item is at its mean length."""
         rendering = Rendering(self._values, stage)
         items = self._lists.get(stage.name)
         path: list[Segment] = []
@@ -205,13 +209,33 @@ class _Oracle:
             piece = each[1]
             if isinstance(piece, PromptPart) or self._renders(piece, items):
                 try:
-                    parts = rendering.parts(each, items[0] if items else None)
+                    if items and uses_item(piece):
+                        key = f"{ITEM}{self._workflow}/{stage.name}:{index}"
+                        path.append(self._any_item(rendering, each, items, key, model))
+                    else:
+                        path.extend(self._segments(rendering, each, None, model))
                 except ExpandError:
-                    parts = ()  # running the stage will report it
-                path.extend(segment(part, model.tokenizer, self._counter) for part in parts)
+                    continue  # running the stage will report it
             else:
                 path.extend(self._expectation(stage, piece, f"{index}", model))
         return tuple(path)
+
+    def _segments(
+        self, rendering: Rendering, each: RolePiece, item: object, model: Model
+    ) -> list[Segment]:
+        """Return the segments of a piece whose text is known."""
+        parts = rendering.parts(each, item)
+        return [segment(part, model.tokenizer, self._counter) for part in parts]
+
+    def _any_item(
+        self, rendering: Rendering, each: RolePiece, items: list[Any], key: str, model: Model
+    ) -> Segment:
+        """Return the segment that stands for a piece which every item renders otherwise."""
+        sample = items[:: -(-len(items) // _SAMPLED_ITEMS)]
+        tokens = sum(
+            path_tokens(tuple(self._segments(rendering, each, item, model))) for item in sample
+        )
+        return Segment(key, round(tokens / len(sample)))
 
     def _renders(self, piece: Piece, items: list[Any] | None) -> bool:
         """Whether a piece's text is known."""

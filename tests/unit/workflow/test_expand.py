@@ -178,16 +178,21 @@ def test_prompts_surely_over_the_context_fail() -> None:
 
 
 def test_tools_on_inputs_are_known_ahead() -> None:
-    """Their lists make the maps over them exact before anything runs."""
+    """Their lists make the maps over them exact; one prompt stands for all items, at their mean."""
     wf = workflow()
     doc = wf.input("doc")
     parts = wf.split("parts", of=doc, by="lines")
     a = wf.llm("a", model="fast", map=MapSpec(over=str(parts), items=99), prompt=f"Say {EACH}")
     wf.llm("b", model="fast", map=a, prompt=f"Again {EACH}")
-    it, _ = expander(wf, {"doc": "one\ntwo\nthree"})
+    it, _ = expander(wf, {"doc": "one\ntwo\nthree and some more of it"})
     stages = {stage.id: stage for stage in it.graph().stages}
     assert (stages["a"].items, stages["b"].items) == (3, 3)
-    assert stages["a"].prompt[2].key == text_key("one")
+    item = stages["a"].prompt[2]
+    assert item.key.startswith(f"{ITEM}w/a") and text_key("one") not in item.key
+    lengths = [
+        it.counter.estimate("t", len(text)) for text in ("one", "two", "three and some more of it")
+    ]
+    assert item.tokens == round(sum(lengths) / 3)
     assert stages["b"].prompt[2].key == f"{ITEM}w/b"
     assert stages["b"].prompt[2].tokens == pytest.approx(256, rel=0.01)
 
