@@ -51,7 +51,7 @@ def words(count: int, about: str) -> str:
 def mapreduce(name: str) -> Part:
     """Return a map-reduce; its system texts are the same in all of them."""
     inputs = {
-        "reader": words(200, "reader"),
+        "reader": words(250, "reader"),
         "chunks": [words(120, f"{name}/chunk-{number}") for number in range(4)],
         "critic": words(100, "critic"),
         "view_1": words(30, "view-1"),
@@ -65,7 +65,7 @@ def mapreduce(name: str) -> Part:
 
 def chain(name: str, order: str) -> Part:
     """Return a chain whose steps run on the models of `order`; each model has a system text."""
-    inputs = {f"system_{k}": words(250, f"system-{m}") for k, m in enumerate(order, 1)}
+    inputs = {f"system_{k}": words(350, f"system-{m}") for k, m in enumerate(order, 1)}
     roles = {f"model_{k}": model for k, model in enumerate(order, 1)}
     return Part(id=name, file="chain", inputs={"task": words(60, name), **inputs}, roles=roles)
 
