@@ -83,6 +83,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             for name in device.models:
                 if name not in known:
                     raise FateError(f"cluster: device {device.id!r} names unknown model {name!r}")
+        for link in self.links:
+            self._check_link(link)
+
+    def _check_link(self, link: Link) -> None:
+        known = {device.id for device in self.devices}
+        for name in (link.source, link.target):
+            if name not in known:
+                raise FateError(f"cluster: a link names unknown device {name!r}")
+        if link.bytes_per_s <= 0:
+            raise FateError(f"cluster: link {link.source!r} -> {link.target!r} has no speed")
 
     def supports(self, device: Device, model: Model) -> bool:
         """Whether `model` may run on `device`: allowed there, and within its memory."""
