@@ -8,7 +8,9 @@ import pytest
 from fate.drivers.clock import VirtualClock, WallClock
 
 
-def in_virtual_time(main: Callable[[VirtualClock, asyncio.Event], Coroutine[None, None, None]]):
+def in_virtual_time(
+    main: Callable[[VirtualClock, asyncio.Event], Coroutine[None, None, None]],
+) -> float:
     """Run a coroutine function on a clock of its own; return the time in the end."""
 
     async def run() -> float:
