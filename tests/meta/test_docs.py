@@ -63,3 +63,10 @@ def test_paths_named_in_the_docs_exist(path: Path) -> None:
     named = re.findall(r"`((?:src|tests|docs|examples)/[\w./-]+\.(?:py|md|yaml|txt|sh))`", text)
     made_up = {"src/fate/policy/baselines/shortest_first.py"}
     assert [name for name in named if name not in made_up and not (ROOT / name).exists()] == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that no list names is read by nobody."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if f" {page}\n" not in navigation] == []
