@@ -258,6 +258,18 @@ def test_a_call_that_kills_devices_is_given_up() -> None:
     assert hand.one(WorkflowEnded).reason == "w/s0: device d0 lost (attempt 2 of 2): segfault"
 
 
+def test_a_device_lost_while_it_loads_frees_everything() -> None:
+    """The load is not heard of again, and neither is the call that waited for it."""
+    hand = ByHand(cluster(slots=2))
+    hand.submit(chain("v", "A"), chain("w", "A"))
+    hand.plan((V, W))
+    load = hand.one(Load)
+    hand.send(DeviceLost(device="d0", reason="killed"))
+    hand.loaded(load)
+    assert hand.core.fleet.devices[0].models == {}
+    assert set(hand.snapshot.chunks) == {V, W}
+
+
 def test_a_lost_device_loses_its_prefetches() -> None:
     """The load that no call asked for ends as well, and charges nobody."""
     hand = ByHand(cluster(devices=1, memory_mib=100))

@@ -1,22 +1,18 @@
-"""Workflows, instances, items: what is ready when, in which chunks, and how lengths are learned."""
+"""How maps are cut, what prompts and ranks are, and long ways through the core by hand."""
 
 import pytest
 from msgspec.structs import replace
-from tests.by_hand import ByHand, first
-from tests.graphs import chain, cluster, llm, map_reduce
+from tests.by_hand import ByHand
+from tests.graphs import chain, cluster, map_reduce
 
 from fate.domain.graph import ITEM, Chunk, Graph, Segment, Stage, item_key
 from fate.domain.messages import (
     Call,
     Done,
-    Expand,
-    Expanded,
     Failed,
     ItemDone,
     Load,
-    RequestPlan,
     RunTool,
-    Submitted,
     WorkflowEnded,
 )
 
@@ -35,60 +31,6 @@ def a_map(items: int, model: str = "A") -> Graph:
         items=items,
     )
     return Graph(id="w", stages=(stage,))
-
-
-def test_an_empty_workflow_ends_at_once() -> None:
-    """No stages, nothing to do, all well."""
-    hand = ByHand()
-    hand.send(Submitted(graph=Graph(id="w", stages=())))
-    assert hand.one(WorkflowEnded).status == "ok"
-    assert hand.core.finished
-
-
-def test_a_map_over_nothing_is_done() -> None:
-    """Its children see no outputs and run."""
-    hand = ByHand()
-    stages = (*a_map(3).stages, llm("w", "join", "B", ["m"]))
-    hand.send(Submitted(graph=Graph(id="w", stages=stages)))
-    hand.send(Expanded(instance="w/m", tails=()))
-    assert [c.instance for c in hand.all(Expand)] == ["w/join"]
-
-
-def test_a_stage_waits_for_all_its_parents() -> None:
-    """A diamond's foot is expanded once, when the second arm is done."""
-    stages = (
-        llm("w", "top", "A"),
-        llm("w", "left", "A", ["top"]),
-        llm("w", "right", "A", ["top"]),
-        llm("w", "foot", "A", ["left", "right"]),
-    )
-    hand = ByHand()
-    hand.submit(Graph(id="w", stages=stages))
-    hand.plan((first("w", "top"),))
-    hand.loaded(hand.one(Load))
-    hand.finished(hand.one(Call))
-    hand.expand()
-    assert len(hand.snapshot.chunks) == 2
-    hand.plan((first("w", "left"), first("w", "right")))
-    hand.finished(hand.one(Call))
-    hand.none(Expand)
-    hand.plan((first("w", "right"),))
-    hand.finished(hand.one(Call))
-    assert [c.instance for c in hand.all(Expand)] == ["w/foot"]
-
-
-def test_tools_run_on_the_host_without_a_plan() -> None:
-    """They take tool slots, first come, first served."""
-    hand = ByHand(cluster(tool_slots=1))
-    tools = tuple(Stage(id=f"t{k}", kind="tool", tool_s=0.5) for k in range(2))
-    hand.submit(Graph(id="w", stages=tools))
-    tool = hand.one(RunTool)
-    assert tool.chunk == first("w", "t0")
-    hand.none(RequestPlan)
-    hand.finished(tool)
-    assert hand.one(RunTool).chunk == first("w", "t1")
-    hand.finished(hand.one(RunTool))
-    assert hand.one(WorkflowEnded).status == "ok"
 
 
 def test_a_failed_tool_is_tried_again_on_the_host() -> None:
@@ -152,19 +94,6 @@ def test_a_map_of_ten_thousand_items() -> None:
             hand.core.handle([*done, Done(activity=activity)], hand.now_s)
             hand.send()
     assert items == 10_000
-
-
-def test_lengths_are_learned_over_the_run() -> None:
-    """Expected 32, seen 64 twice: the declared length counts like two observations."""
-    hand = ByHand(cluster(devices=1))
-    hand.submit(a_map(4))
-    hand.plan((Chunk("w/m", 0, 4),))
-    hand.loaded(hand.one(Load))
-    call = hand.one(Call)
-    for item in (0, 1):
-        hand.send(ItemDone(activity=call.activity, item=item, output_tokens=64))
-    stage = a_map(4).stages[0]
-    assert hand.core.lifecycle.expected_tokens(stage) == pytest.approx((2 * 32 + 128) / 4)
 
 
 def test_a_prompt_and_what_it_leaves_behind() -> None:
