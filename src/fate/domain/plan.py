@@ -8,8 +8,8 @@ from fate.domain.graph import Chunk
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
     """A policy's only memory between two plans; losing it may cost quality, never correctness.
 
-    `orders` repeats the orders the policy decided on, `cursor` counts placements, `bound` maps
-    instances to device indices for policies that bind early.
+    `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
+    goes on, `bound` maps instances to device indices for policies that bind early.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
