@@ -125,12 +125,12 @@ def test_everything_wrong_is_reported_with_its_line(tmp_path: Path) -> None:
     assert first.startswith("c.yaml:6: memory: not a size: '300 apples'")
     assert second == "c.yaml:7: unknown key 'slotz'. Did you mean 'slots'?"
     text = CLUSTER.replace("target: gpu", "target: gpuu") + (
-        "roles: {fast: aa}\noptions: {margn: 1}\n"
+        "roles: {fast: aa}\noptions: {chunk_z: 1}\n"
     )
     assert problems(tmp_path, text) == [
         "c.yaml:9: unknown device 'gpuu'. Did you mean 'gpu'?",
         "c.yaml:10: unknown model 'aa'. Did you mean 'a'?",
-        "c.yaml:11: options: unknown option 'margn'. Did you mean 'margin'?",
+        "c.yaml:11: options: unknown option 'chunk_z'. Did you mean 'chunk_s'?",
     ]
 
 
@@ -155,8 +155,8 @@ def test_single_mistakes(tmp_path: Path, old: str, new: str, what: str) -> None:
 
 def test_options_reach_the_core(tmp_path: Path) -> None:
     """Values are checked where they are used."""
-    spec = load_cluster(write(tmp_path, CLUSTER + "options: {margin: 0.1, max_attempts: 5}\n"))
-    assert resolve(spec, {}).options == SchedulerOptions(margin=0.1, max_attempts=5)
+    spec = load_cluster(write(tmp_path, CLUSTER + "options: {chunk_s: 0.5, max_attempts: 5}\n"))
+    assert resolve(spec, {}).options == SchedulerOptions(chunk_s=0.5, max_attempts=5)
     (line,) = problems(tmp_path, CLUSTER + "options: {max_attempts: 0}\n")
     assert line.startswith("c.yaml:10: options: max_attempts")
 

@@ -19,7 +19,6 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
             third.
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
-        margin: a plan is kept unless the next one gains more than this share.
     """
 
     chunk_s: float = 5.0
@@ -33,7 +32,6 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     frontier_max: int = 128
     lookahead_depth: int = 3
     lookahead_max: int = 256
-    margin: float = 0.03
 
     def __post_init__(self) -> None:
         """Refuse values that would stop the scheduler."""

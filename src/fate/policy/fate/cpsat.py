@@ -105,11 +105,14 @@ class _Form:
             max(c.work + c.load for (n, _), c in self.cells.items() if n == node)
             for node in self.order
         )
-        start = [to_ticks(max(min(free_s), p.now_s) - p.now_s) for free_s in p.free_at_s]
-        horizon += max(start[d] for _, d in self.cells)
+        start = {  # of candidates only: a lost device is never free
+            d: to_ticks(max(min(p.free_at_s[d]), p.now_s) - p.now_s)
+            for d in sorted({d for _, d in self.cells})
+        }
+        horizon += max(start.values())
         ends = {node: self.model.new_int_var(0, horizon, "") for node in self.order}
-        for device in range(p.devices):
-            self._device(device, start[device], ends, horizon)
+        for device, free in start.items():
+            self._device(device, free, ends, horizon)
         self._objective(ends, horizon)
         for (node, device), literal in self.runs.items():
             self.model.add_hint(literal, int(self.home[node] == device))

@@ -33,13 +33,13 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lam: float = 0.5
     gamma: float = 0.6
     branch: int = 4
-    tau: float = 0.5
+    tau: float = 0.3
     eps: float = 0.03
     moves: int = 1000
     solver: bool = True
     always_solve: bool = False
     solver_max: int = 12
-    margin: float = 0.03
+    margin: float = 0.1
     residency: bool = True
     locality: bool = True
     prefix: bool = True
