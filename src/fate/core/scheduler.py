@@ -373,11 +373,15 @@ class Scheduler:
     def _fail_unplaceable(self, now_s: float) -> None:
         """Fail what only devices that will not come back could have run."""
         cluster = self.fleet.cluster
-        for ready in list(self.lifecycle.pool):
-            model = cluster.models[ready.work.model]
-            rest = [c for d, c in enumerate(cluster.devices) if d not in self._gone]
-            if not any(cluster.supports(device, model) for device in rest):
-                reason = f"{ready.chunk}: every device that can run {model.id!r} is lost"
+        rest = [device for d, device in enumerate(cluster.devices) if d not in self._gone]
+        dead = {
+            m: model.id
+            for m, model in enumerate(cluster.models)
+            if not any(cluster.supports(device, model) for device in rest)
+        }
+        for ready in list(self.lifecycle.pool) if dead else ():
+            if model := dead.get(ready.work.model):
+                reason = f"{ready.chunk}: every device that can run {model!r} is lost"
                 self._fail(ready.chunk.instance, reason, now_s)
 
     def _abandoned(self, chain: Chain) -> bool:

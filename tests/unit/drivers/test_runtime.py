@@ -42,7 +42,7 @@ from fate.drivers.setup import Outcome, Setup
 from fate.drivers.world import Truth
 from fate.engines.base import EngineError
 from fate.policy.greedy import greedy_plan
-from fate.registry import build
+from fate.registry import BUILTIN, build
 
 if TYPE_CHECKING:
     from fate.engines.fake import FakeEngine
@@ -63,9 +63,16 @@ def setup_of(on: Cluster | None = None, policy: str = "late-eft") -> Setup:
 class Trial:
     """A bench on which something is done once a certain command has been given."""
 
-    def __init__(self, *graphs: Graph, on: Cluster | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *graphs: Graph,
+        on: Cluster | None = None,
+        policy: str = "late-eft",
+        **options: Any,
+    ) -> None:
         self.graphs = graphs or tuple(mixed())
-        self.bench = Bench(setup_of(on), self.graphs, on_record=self._on_record, **options)
+        setup = setup_of(on, policy)
+        self.bench = Bench(setup, self.graphs, on_record=self._on_record, **options)
         self._when: list[tuple[Callable[[Activity], bool], float, Callable[[], Any]]] = []
         #: Length of the log when each of its records was shown.
         self.told: list[int] = []
@@ -130,6 +137,17 @@ class Trial:
 # --- devices that go --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("policy", sorted(BUILTIN["policy"]))
+def test_the_only_device_is_restarted(policy: str) -> None:
+    """While it is away no chunk can run anywhere; every policy bears that."""
+    trial = Trial(on=cluster(devices=1), policy=policy)
+    for after_s in (0.05, 0.8):
+        trial.once(Call, trial.engine().lose, after_s=after_s)
+    trial.run()
+    assert len(trial.events(DeviceReady)) == 2
+    assert trial.events(PlanFailed) == []
+
+
 @pytest.mark.parametrize(("kind", "after_s"), [(Call, 0.05), (Load, 0.1), (Unload, 0.01)])
 def test_a_lost_device_is_restarted(kind: type[Activity], after_s: float) -> None:
     """Whatever it was doing: the core hears of it once, the work is done all the same."""
@@ -189,15 +207,17 @@ def test_a_restart_is_tried_several_times() -> None:
     assert len(trial.events(DeviceReady)) == 1
 
 
-def test_a_device_that_does_not_come_back_is_given_up() -> None:
-    """The other one does everything from then on."""
-    trial = Trial()
+@pytest.mark.parametrize("policy", sorted(BUILTIN["policy"]))
+def test_a_device_that_does_not_come_back_is_given_up(policy: str) -> None:
+    """The other one does everything from then on, whoever plans."""
+    trial = Trial(policy=policy)
     Broken(trial.engine(), 99)
     trial.once(Call, trial.engine().lose, device="d0", after_s=0.05)
     trial.run()
     lost = trial.events(DeviceLost)
     assert [e.final for e in lost] == [False, True]
     assert lost[1].reason == "the port is taken"
+    assert trial.events(PlanFailed) == []
 
 
 def test_workflows_fail_when_the_last_device_is_given_up() -> None:
