@@ -30,11 +30,15 @@ from fate.engines.base import (
 OPTIONAL_FIELDS = ("stream_options", "seed")
 #: Statuses that may go away by themselves; other 4xx stay.
 PASSING = (408, 409, 425, 429)
+#: Statuses of an endpoint that a server does not have.
+ABSENT = (400, 404, 405, 501)
 #: Characters per token, where a server does not count.
 CHARACTERS_PER_TOKEN = 4
 #: A server that does not even take a connection by then is not there [s].
 CONNECT_TIMEOUT_S = 10.0
 HEALTH_TIMEOUT_S = 5.0
+#: How long one `restart` waits for a server that is gone, and how often it looks [s].
+RESTART_WAIT_S, RESTART_POLL_S = 30.0, 0.5
 EVENT = b"data:"
 
 
@@ -140,7 +144,7 @@ class OpenAIEngine:
             return answer.result(request, time.perf_counter() - started)
 
     async def healthy(self) -> bool:
-        """Whether the server answers anything at all, quickly."""
+        """Whether the server answers quickly, and not only that it cannot."""
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self._listed()
@@ -149,9 +153,16 @@ class OpenAIEngine:
         return True
 
     async def restart(self) -> None:
-        """See whether a server that was lost is back; starting it is its owner's business."""
+        """Wait until a server that was lost answers; starting it is its owner's business."""
         await self.close()
-        await self.open()
+        give_up = time.monotonic() + RESTART_WAIT_S
+        while True:
+            try:
+                return await self.open()
+            except EngineError as error:
+                if not error.retryable or time.monotonic() > give_up:
+                    raise
+            await asyncio.sleep(RESTART_POLL_S)
 
     async def close(self) -> None:
         """Close connections; the server lives on."""
@@ -169,14 +180,15 @@ class OpenAIEngine:
         )
 
     async def _listed(self) -> set[str]:
-        """Return the models the server lists; nothing where it does not list any."""
+        """Return the models the server lists; nothing where it does not list any.
+
+        A server that refuses the key, or is not ready yet, raises what a call would.
+        """
         try:
             async with self._http("GET", "/models", None) as response:
                 found: Any = await response.json(content_type=None)
             return {str(entry["id"]) for entry in found["data"]}
-        except DeviceLostError:
-            raise
-        except (EngineError, ValueError, TypeError, LookupError):
+        except (_NotListedError, ValueError, TypeError, LookupError):
             return set()
 
     async def _read(self, response: aiohttp.ClientResponse, started: float) -> "Answer":
@@ -234,12 +246,18 @@ class OpenAIEngine:
             for name in OPTIONAL_FIELDS:
                 if name in body and name in text:
                     return _FieldRefusedError(name)
+        if path == "/models" and status in ABSENT:
+            return _NotListedError()
         said = " ".join(text.split())[:200]
         hint = "; set `api_key_env` to the variable with the key" if status in (401, 403) else ""
         return EngineError(
             f"{self._where}: {path} answers {status}{hint}: {said}",
             retryable=status >= 500 or status in PASSING,
         )
+
+
+class _NotListedError(Exception):
+    """The server has no list of models."""
 
 
 class _FieldRefusedError(Exception):

@@ -12,6 +12,7 @@ from tests.devices import request
 
 from fate.domain.catalog import Device, Model
 from fate.domain.errors import FateError
+from fate.engines import openai
 from fate.engines.base import CallRequest, DeviceLostError, EngineError, PromptPart
 from fate.engines.openai import OpenAIEngine
 
@@ -209,8 +210,9 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
         call(silent, silence_s=0.05)
 
 
-def test_a_server_that_is_gone_is_a_lost_device_until_it_is_back() -> None:
-    """`restart` waits for nobody: it looks whether the server answers."""
+def test_a_server_that_is_gone_is_a_lost_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`restart` waits for it, but not for ever."""
+    monkeypatch.setattr(openai, "RESTART_WAIT_S", 0.0)
 
     async def body() -> None:
         async with served(says(WHOLE)) as (engine, runner):
@@ -223,6 +225,35 @@ def test_a_server_that_is_gone_is_a_lost_device_until_it_is_back() -> None:
                 await engine.restart()
 
     asyncio.run(body())
+
+
+def test_restarting_waits_until_the_server_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is still loading says 503; it is asked again."""
+    monkeypatch.setattr(openai, "RESTART_POLL_S", 0.0)
+    answers = [200, 503, 503, 200]
+
+    async def models(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"data": [{"id": "name"}]}, status=answers.pop(0))
+
+    async def body() -> None:
+        async with served(says(WHOLE), models) as (engine, _):
+            await engine.restart()
+            assert not answers
+            assert (await engine.call(request("m", "x"))).text == "hi"
+
+    asyncio.run(body())
+
+
+def test_a_wrong_key_is_told_when_opening() -> None:
+    """Before anything runs, and not taken for a server without a list of models."""
+
+    async def body() -> None:
+        async with served(says(WHOLE), says({"error": "no"}, 401)):
+            raise AssertionError("opened")
+
+    with pytest.raises(EngineError, match="answers 401; set `api_key_env`") as error:
+        asyncio.run(body())
+    assert not error.value.retryable
 
 
 def test_opening_checks_the_models_a_server_lists() -> None:
