@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from fate.engines.fetch import Progress, silent
+from fate.engines.fetch import Progress
 from fate.engines.known import DEFAULT_SET, KNOWN, KnownModel, known
-from fate.engines.model_cache import ModelCache, State
+from fate.engines.model_cache import ModelCache, State, lines
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -136,9 +136,9 @@ def _print_json(lines: list[Line]) -> None:
 
 @contextmanager
 def _bar(model: KnownModel) -> Generator[Progress]:
-    """Show one model's progress on a terminal; say nothing elsewhere."""
+    """Show one model's progress as a bar on a terminal, as a line per phase elsewhere."""
     if not sys.stderr.isatty():
-        yield silent
+        yield lines(model.id, lambda line: print(line, file=sys.stderr))
         return
     columns = (
         TextColumn("{task.fields[model]}"),
