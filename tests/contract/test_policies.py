@@ -85,5 +85,5 @@ def test_policy_contract(name: str, snapshot: Snapshot) -> None:
     check(frozen, again)
     assert make(name).plan(frozen, plan.memo) == again, "remembers by other means than its memo"
     # A memo of another cluster, with chunks long gone and everything bound everywhere.
-    strange = Memo(orders=(snapshot.chunks,) * 6, cursor=99, bound={"w0/gone": 5})
+    strange = Memo(orders=(snapshot.chunks,) * 6, cursor=99)
     check(frozen, policy.plan(frozen, strange))

@@ -9,12 +9,11 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True):
     """A policy's only memory between two plans; losing it may cost quality, never correctness.
 
     `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
-    goes on, `bound` maps instances to device indices for policies that bind early.
+    goes on.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
     cursor: int = 0
-    bound: dict[str, int] = {}
 
 
 class Prefetch(msgspec.Struct, frozen=True, array_like=True):

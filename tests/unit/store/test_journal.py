@@ -56,7 +56,7 @@ def records() -> list[Record]:
     plan = Plan(
         policy="fate",
         orders=((chunk,),),
-        memo=Memo(orders=((chunk,),), bound={"w/s": 0}),
+        memo=Memo(orders=((chunk,),), cursor=1),
         search=Search(solver="OPTIMAL", gap=0.01),
     )
     graph = Graph(id="w", stages=(Stage(id="s", kind="llm", model="a", prompt=(Segment("k", 3),)),))
