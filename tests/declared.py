@@ -5,9 +5,12 @@ from the same `Physics`, time is virtual, and only the code in between differs.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from fate.domain.catalog import Cluster, Device
 from fate.domain.graph import Graph, InstanceId, Path, Segment, Stage, item_key
@@ -21,6 +24,8 @@ from fate.domain.messages import (
     RequestPlan,
     Unload,
 )
+from fate.domain.plan import Memo, Plan, Prefetch
+from fate.domain.snapshot import Snapshot
 from fate.drivers.clock import Clock, VirtualClock
 from fate.drivers.execute import Executor, Limits
 from fate.drivers.run import Runtime
@@ -30,6 +35,7 @@ from fate.drivers.world import Measured, Physics, Truth, declared_expansion
 from fate.engines.base import CallRequest, CallResult, PromptPart
 from fate.engines.fake import FakeEngine, FakeWork
 from fate.policy.base import Policy
+from fate.policy.greedy import greedy_plan
 
 
 def spelled(segment: Segment) -> str:
@@ -128,7 +134,7 @@ class _Rig:
     bench: "Bench"
     device: str
     took: Measured = field(default_factory=lambda: Measured(0, 0.0, 0.0))
-    wait_s: float | None = None
+    waits_s: deque[float] = field(default_factory=deque[float])
 
     def answer(self, request: CallRequest) -> str:
         """Work out a whole call when it begins."""
@@ -145,22 +151,21 @@ class _Rig:
         physics, nonce = self.bench.physics, self.bench.nonce
         match work.kind:
             case "prefill":
-                self.wait_s = None
+                self.waits_s.append(0.0)
                 return self.took.prefill_s
             case "decode":
-                self.wait_s = self.took.prefill_s + self.took.decode_s
+                self.waits_s.append(self.took.prefill_s + self.took.decode_s)
                 return self.took.decode_s
             case "load":
                 seconds = physics.load_s(self.device, work.model, nonce[self.device, work.model])
             case "unload":
                 seconds = physics.unload_s(self.device, work.model, nonce[self.device, work.model])
-        self.wait_s = seconds
+        self.waits_s.append(seconds)
         return seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Wait as `seconds` has just said."""
-        if self.wait_s is not None:
-            await self.bench.clock.sleep(self.wait_s)
+        """Wait as `seconds` has said; waits begin in the order in which they were asked for."""
+        await self.bench.clock.sleep(self.waits_s.popleft())
 
 
 class ModelledPlanner:
@@ -177,6 +182,17 @@ class ModelledPlanner:
         event = answer(self.policy, request)
         await self._clock.sleep(PLANNING_S)
         return event
+
+
+class Prefetching:
+    """A policy that wants every model on the first device."""
+
+    name, eager, inline = "prefetching", False, True
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Plan as the fallback does, with loads on top."""
+        plan = greedy_plan(snapshot)
+        return replace(plan, prefetch=tuple(Prefetch(0, m) for m in range(3)))
 
 
 class Bench:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
-from tests.declared import Bench
+from tests.declared import Bench, Prefetching
 from tests.graphs import cluster, mixed, profile
 
 from fate.core.options import SchedulerOptions
-from fate.domain.messages import Record, Woke
+from fate.domain.messages import Load, Record, Woke
 from fate.drivers.replay import replay
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
@@ -65,6 +65,19 @@ def test_they_agree_where_the_bound_on_waiting_decides(policy: str) -> None:
     bench = Bench(setup, mixed())
     asyncio.run(bench.run())
     assert any(isinstance(e, Woke) for record in simulated.records for e in record.events)
+    same(bench.log.records, list(simulated.records))
+
+
+def test_they_agree_on_loads_beside_calls() -> None:
+    """Models fetched ahead come up while others answer."""
+    on = cluster(devices=2, memory_mib=160)
+    setup = Setup(cluster=on, profile=profile(on), policy=Prefetching(), seed=7)
+    truth = Truth(profile=profile(on, 1.3), noise=0.3)
+    simulated = simulate([(0.0, graph) for graph in mixed()], setup, truth)
+    most = max(sum(isinstance(c, Load) for c in r.commands) for r in simulated.records)
+    assert most > len(on.devices), "nothing was fetched ahead"
+    bench = Bench(setup, mixed(), truth)
+    asyncio.run(bench.run())
     same(bench.log.records, list(simulated.records))
 
 

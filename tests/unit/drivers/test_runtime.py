@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import msgspec
 import pytest
-from msgspec import structs
 from tests.audit import Audit
 from tests.by_hand import ByHand
-from tests.declared import Bench, Log
+from tests.declared import Bench, Log, Prefetching
 from tests.graphs import chain, cluster, map_reduce, mixed, profile
 
 from fate.core.options import SchedulerOptions
@@ -32,7 +31,7 @@ from fate.domain.messages import (
     RunTool,
     Unload,
 )
-from fate.domain.plan import Memo, Plan, Prefetch
+from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.clock import WallClock
 from fate.drivers.execute import Limits
@@ -41,7 +40,6 @@ from fate.drivers.run import Usage, WallPlanner
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.world import Truth
 from fate.engines.base import EngineError
-from fate.policy.greedy import greedy_plan
 from fate.registry import BUILTIN, build
 
 if TYPE_CHECKING:
@@ -157,17 +155,6 @@ def test_a_lost_device_is_restarted(kind: type[Activity], after_s: float) -> Non
     lost, ready = trial.events(DeviceLost), trial.events(DeviceReady)
     assert [(e.device, e.final) for e in lost] == [("d0", False)]
     assert [e.device for e in ready] == ["d0"]
-
-
-class Prefetching:
-    """A policy that wants every model on the first device."""
-
-    name, eager, inline = "prefetching", False, True
-
-    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
-        """Plan as the fallback does, with loads on top."""
-        plan = greedy_plan(snapshot)
-        return structs.replace(plan, prefetch=(Prefetch(0, 0), Prefetch(0, 1)))
 
 
 def test_a_loss_with_several_things_under_way_is_told_once() -> None:
