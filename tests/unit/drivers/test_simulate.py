@@ -106,20 +106,20 @@ for name in POLICIES:
 
 def test_hash_seeds_change_nothing() -> None:
     """Logs of every policy are equal to the byte under two seeds of `hash`."""
-    logs = [_in_a_process_of_its_own(hash_seed) for hash_seed in ("0", "1")]
+    root = str(Path(__file__).parents[3])
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ALL_LOGS],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": root},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for hash_seed in ("0", "1")
+    ]
+    logs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == len(POLICIES)
-
-
-def _in_a_process_of_its_own(hash_seed: str) -> str:
-    root = Path(__file__).parents[3]
-    return subprocess.run(
-        [sys.executable, "-c", _ALL_LOGS],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
 
 
 @every_policy
