@@ -8,6 +8,9 @@ from fate.domain.snapshot import I32
 #: Segments of a path that count for prefix reuse; what lies deeper is computed anew anyway.
 DEPTH = 24
 
+#: Pairs up to which plain loops are quicker than array comparisons.
+_FEW = 32
+
 #: Row of the empty path.
 EMPTY = 0
 
@@ -18,6 +21,7 @@ class PathTable:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], int] = {}
         self._nodes: dict[tuple[int, str], int] = {}
+        self._entries: list[list[tuple[int, int]]] = []
         self._node_ids = np.full((64, DEPTH), -1, np.int32)
         self._tokens = np.zeros((64, DEPTH), np.int32)
         self.row(())
@@ -33,6 +37,9 @@ class PathTable:
 
     def hits(self, prompts: list[int], contents: list[int]) -> I32:
         """Return [prompts, contents] leading tokens of each prompt that each content holds."""
+        if len(prompts) * len(contents) <= _FEW:
+            few = [self._shared(prompt, content) for prompt in prompts for content in contents]
+            return np.array(few, np.int32).reshape(len(prompts), len(contents))
         mine, tokens = self._node_ids[prompts], self._tokens[prompts]
         theirs = self._node_ids[contents]
         total = np.zeros((len(prompts), len(contents)), np.int32)
@@ -44,14 +51,27 @@ class PathTable:
             total += same * tokens[:, depth, None]
         return total
 
+    def _shared(self, prompt: int, content: int) -> int:
+        """Return the leading tokens of one prompt that one content holds."""
+        total = 0
+        for (node, tokens), (other, _) in zip(
+            self._entries[prompt], self._entries[content], strict=False
+        ):
+            if node != other:
+                break
+            total += tokens
+        return total
+
     def _write(self, row: int, path: Path) -> None:
         if row == len(self._node_ids):
             self._node_ids = np.concatenate(
                 [self._node_ids, np.full_like(self._node_ids, -1)], axis=0
             )
             self._tokens = np.concatenate([self._tokens, np.zeros_like(self._tokens)], axis=0)
-        parent = -1
+        parent, entries = -1, list[tuple[int, int]]()
         for depth, segment in enumerate(path):
             parent = self._nodes.setdefault((parent, segment.key), len(self._nodes))
             self._node_ids[row, depth] = parent
             self._tokens[row, depth] = segment.tokens
+            entries.append((parent, segment.tokens))
+        self._entries.append(entries)

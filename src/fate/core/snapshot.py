@@ -20,13 +20,17 @@ _CHILDREN = 8
 
 @dataclass(slots=True)
 class _Nodes:
-    """Frontier chunks, then waiting instances, with the edges between them."""
+    """Frontier chunks, then waiting instances, with the edges between them.
+
+    `owners` has the instance of every node.
+    """
 
     frontier: list[ReadyChunk]
     waiting: list[Instance] = field(default_factory=list[Instance])
     depth_of: dict[int, int] = field(default_factory=dict[int, int])
     row_of: dict[int, int] = field(default_factory=dict[int, int])
     edges: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
+    owners: list[Instance] = field(default_factory=list[Instance])
 
 
 class SnapshotBuilder:
@@ -54,6 +58,7 @@ class SnapshotBuilder:
             max((d.sequences for d in cluster.devices if d.prefix == "sequences"), default=1), 1
         )
         self._pinned = np.repeat((1 - managed).astype(np.uint8), len(cluster.models), axis=1)
+        self._no_content = no_content(cluster, self._sequences)
         self._link = link_table(cluster)
         self._linked = bool(self._link.any())
 
@@ -114,6 +119,7 @@ class SnapshotBuilder:
         """Breadth-first from the frontier: waiting stages within depth and number."""
         nodes = _Nodes(frontier)
         layer = [self._lifecycle.instances[ready.chunk.instance] for ready in frontier]
+        nodes.owners = list(layer)
         nodes.edges = [[] for _ in frontier]
         rows = list(range(len(frontier)))
         for _ in range(self._options.lookahead_depth):
@@ -133,6 +139,7 @@ class SnapshotBuilder:
                     nodes.edges[row].append((nodes.row_of[child.number], share))
             layer = next_layer
             rows = [nodes.row_of[child.number] for child in layer]
+        nodes.owners += nodes.waiting
         return nodes
 
     def _names(self, nodes: _Nodes) -> tuple[str, ...]:
@@ -140,32 +147,26 @@ class SnapshotBuilder:
         return tuple(names + [instance.id for instance in nodes.waiting])
 
     def _tails(self, nodes: _Nodes) -> F64:
-        return np.array([owner.tail_s for owner in self._instances_of(nodes)], np.float64)
+        return np.array([owner.tail_s for owner in nodes.owners], np.float64)
 
     def _instances(self, nodes: _Nodes) -> I32:
-        return np.array([owner.number for owner in self._instances_of(nodes)], np.int32)
+        return np.array([owner.number for owner in nodes.owners], np.int32)
 
     def _workflows(self, nodes: _Nodes) -> I32:
-        return np.array([owner.workflow.number for owner in self._instances_of(nodes)], np.int32)
-
-    def _instances_of(self, nodes: _Nodes) -> list[Instance]:
-        instances = self._lifecycle.instances
-        return [instances[ready.chunk.instance] for ready in nodes.frontier] + nodes.waiting
+        return np.array([owner.workflow.number for owner in nodes.owners], np.int32)
 
     def _output_bytes(self, nodes: _Nodes) -> F64:
         items = [ready.chunk.stop - ready.chunk.start for ready in nodes.frontier]
         items += [instance.stage.items for instance in nodes.waiting]
-        owners = self._instances_of(nodes)
-        sizes = [o.stage.output_bytes * n for o, n in zip(owners, items, strict=True)]
+        sizes = [o.stage.output_bytes * n for o, n in zip(nodes.owners, items, strict=True)]
         return np.array(sizes, np.float64)
 
     def _transfer(self, nodes: _Nodes) -> F64:
         """Seconds to gather outputs that lie on devices already."""
-        owners = self._instances_of(nodes)
-        seconds = np.zeros((len(owners), len(self._fleet.devices)))
+        seconds = np.zeros((len(nodes.owners), len(self._fleet.devices)))
         if not self._linked:
             return seconds
-        for row, owner in enumerate(owners):
+        for row, owner in enumerate(nodes.owners):
             for source, size in self._lifecycle.gathered(owner):
                 seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
         return seconds
@@ -186,12 +187,12 @@ class SnapshotBuilder:
         """Residency and sequence contents [D, M, K], and the path row of each content."""
         shape = (len(self._fleet.devices), len(self._models))
         resident, used_at = np.zeros(shape, np.uint8), np.zeros(shape, np.int64)
-        content = np.full((*shape, self._sequences), -2, np.int32)
-        content_used_at = np.zeros((*shape, self._sequences), np.int64)
+        content, content_used_at = (
+            self._no_content.copy(),
+            np.zeros_like(self._no_content, np.int64),
+        )
         rows: list[int] = []
         for d, state in enumerate(self._fleet.devices):
-            if state.device.prefix == "sequences":
-                content[d, :, : state.device.sequences] = -1
             for name, entry in state.models.items():
                 if entry.status == "evicting":
                     continue
@@ -222,6 +223,15 @@ class SnapshotBuilder:
                 number = self._lifecycle.instances[chain.chunk.instance].number
                 running[chain.device, slot] = number
         return free_at_s, running
+
+
+def no_content(cluster: Cluster, sequences: int) -> I32:
+    """Return [D, M, K] contents of empty devices: -1 for each sequence slot, -2 for none."""
+    content = np.full((len(cluster.devices), len(cluster.models), sequences), -2, np.int32)
+    for d, device in enumerate(cluster.devices):
+        if device.prefix == "sequences":
+            content[d, :, : device.sequences] = -1
+    return content
 
 
 def link_table(cluster: Cluster) -> F64:

@@ -164,9 +164,10 @@ def plain(snapshot: Snapshot, weights: Weights, *, lookahead: bool = True) -> Pl
         for name in _FIELDS:
             values[name] = getattr(snapshot, name).tolist()
     else:
+        cut = _NODE_FIELDS if frontier < len(snapshot.model) else frozenset[str]()
         for name in _FRONTIER_FIELDS:
             array = getattr(snapshot, name)
-            values[name] = (array[:frontier] if name in _NODE_FIELDS else array).tolist()
+            values[name] = (array[:frontier] if name in cut else array).tolist()
         values.update(child_ptr=[0] * (frontier + 1), child=[], child_share=[])
     return Plain(
         weights,

@@ -112,16 +112,16 @@ def extend(p: Plain, given: Orders, future: Future) -> Orders:
     for node in rank_order(p) if p.frontier > 1 else range(p.frontier):
         if home[node] >= 0:
             continue
-        best_s, best = inf, -1
+        best_s, best, chosen = inf, -1, None
         for device in range(p.devices):
             placed = appraise(p, state[device], device, node)
             if placed is None or not may_hold(p, home, node, device):
                 continue
             end_s = placed.finish_s + future[node][device]
             if end_s < best_s:
-                best_s, best = end_s, device
-        if best >= 0:
-            _put(p, state[best], best, node)
+                best_s, best, chosen = end_s, device, placed
+        if chosen is not None:
+            commit(p, state[best], node, chosen)
             orders[best].append(node)
             home[node] = best
     return orders
