@@ -122,7 +122,7 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
             cluster=cluster,
             engines=engines,
             models=job.resolved.roles,
-            profile=profile,
+            calibrated=profile,
             counter=TokenCounter(),
             cores=len(os.sched_getaffinity(0)),
         )

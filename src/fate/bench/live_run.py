@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,15 +72,17 @@ class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
 class Bench:
     """Open engines, and what earlier runs have taught: costs, and how long texts are in tokens.
 
-    Both are shared by all policies, so that none profits from its own history.
+    Costs are learned by each policy from its own runs, for they depend on what runs side by side:
+    two prefills at once take longer than a prefill beside a load. All begin with `calibrated`.
     """
 
     cluster: Cluster
     engines: Mapping[str, Engine]
     models: Mapping[str, Model]
-    profile: Profile
+    calibrated: Profile
     counter: TokenCounter
     cores: int
+    learned: dict[str, Profile] = field(default_factory=dict[str, Profile])
 
     async def run(self, cell: str, policy: str, pair: int, seed: int) -> LiveRun:
         """Run a cell under a policy; afterwards nothing is loaded anywhere."""
@@ -99,7 +101,8 @@ class Bench:
         if outcome.status != "ok":
             reasons = "; ".join(end.reason for end in outcome.ended.values() if end.reason)
             raise FateError(f"bench: {cell} under {policy} ended {outcome.status}: {reasons}")
-        self.profile = runtime.core.estimator.profile("calibrated, then earlier runs")
+        source = "calibrated, then earlier runs"
+        self.learned[policy] = runtime.core.estimator.profile(source)
         history = fold(self.cluster, records)
         meters = Meters(
             planning_s=tuple(runtime.usage.plan_s),
@@ -112,7 +115,7 @@ class Bench:
     def _setup(self, policy: str, seed: int) -> Setup:
         return Setup(
             cluster=self.cluster,
-            profile=self.profile,
+            profile=self.learned.get(policy, self.calibrated),
             policy=ready_policy(policy),
             options=SchedulerOptions(chunk_s=0.0),
             seed=seed,
