@@ -1,18 +1,21 @@
 """`fate bench scale`: whether a decision costs the same however much work is waiting."""
 
 import multiprocessing
+import tracemalloc
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 
 from fate.bench import synthetic
 from fate.bench.decisions import TimedPolicy, run_chains, time_core
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Report, Target
 from fate.bench.statistics import exact
+from fate.domain.messages import Record
+from fate.drivers.setup import Setup
 
 DEVICES = 16
 #: Ready chunks in view: the default bound for this many devices.
@@ -28,15 +31,15 @@ TARGETS = [
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """A simulation of `stages` stages that all arrive at once.
 
-    `plan_s` and `core_s` are means per decision; `grown_bytes` is how much the process grew from
-    before the work was made to its peak.
+    `plan_s` and `core_s` are means per decision; `peak_bytes` is the most the core held at once,
+    snapshots included.
     """
 
     stages: int
     decisions: int
     plan_s: float
     core_s: float
-    grown_bytes: int
+    peak_bytes: int
 
 
 def scale(out: Path, echo: Echo, sizes: tuple[int, int] = SIZES) -> int:
@@ -48,7 +51,7 @@ def scale(out: Path, echo: Echo, sizes: tuple[int, int] = SIZES) -> int:
     report.show_machine()
     small, large = (_in_fresh_process(stages, report) for stages in sizes)
     growth = (large.plan_s + large.core_s) / (small.plan_s + small.core_s)
-    per_stage = (large.grown_bytes / large.stages) / (small.grown_bytes / small.stages)
+    per_stage = (large.peak_bytes / large.stages) / (small.peak_bytes / small.stages)
     report.add("growth", "fate", "decision_growth", exact(growth, 2))
     report.add("growth", "fate", "memory_growth", exact(per_stage, 2))
     report.show_rows()
@@ -62,20 +65,27 @@ def measure(stages: int) -> Measured:
     """Simulate, then take the core's steps again to time them apart from the policy."""
     policy = ready_policy("fate")
     run_chains(policy, ready=READY, devices=DEVICES, workflows=DEVICES)
-    process = psutil.Process()
-    before = process.memory_info().rss
     timed = TimedPolicy(policy)
     workflows = stages // synthetic.CHAIN
     outcome, setup = run_chains(timed, ready=READY, devices=DEVICES, workflows=workflows)
-    grown = process.memory_info().rss - before
     decisions = len(timed.seconds)
     return Measured(
         stages=stages,
         decisions=decisions,
         plan_s=sum(timed.seconds) / decisions,
         core_s=time_core(outcome.records, setup).total_s / decisions,
-        grown_bytes=grown,
+        peak_bytes=_peak_bytes(outcome.records, setup),
     )
+
+
+def _peak_bytes(records: Sequence[Record], setup: Setup) -> int:
+    """Let the core take the steps once more, with its allocations counted."""
+    tracemalloc.start()
+    try:
+        time_core(records, setup)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def _in_fresh_process(stages: int, report: Report) -> Measured:
@@ -88,8 +98,8 @@ def _in_fresh_process(stages: int, report: Report) -> Measured:
         "plan_ms": 1e3 * found.plan_s,
         "core_ms": 1e3 * found.core_s,
         "decision_ms": 1e3 * (found.plan_s + found.core_s),
-        "memory_mib": found.grown_bytes / 2**20,
-        "memory_kib_per_stage": found.grown_bytes / 2**10 / found.stages,
+        "memory_mib": found.peak_bytes / 2**20,
+        "memory_kib_per_stage": found.peak_bytes / 2**10 / found.stages,
     }
     for metric, value in figures.items():
         report.add(cell, "fate", metric, exact(value, n))

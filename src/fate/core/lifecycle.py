@@ -102,6 +102,10 @@ class Lifecycle:
         self._cluster, self._options, self._estimator = cluster, options, estimator
         self._outbox = outbox
         self._models = {model.id: m for m, model in enumerate(cluster.models)}
+        self._hosts = [
+            [d for d, device in enumerate(cluster.devices) if cluster.supports(device, model)]
+            for model in cluster.models
+        ]
         self._lengths: dict[str, _Lengths] = {}
         self._number = 0
         self.workflows: dict[str, Workflow] = {}
@@ -251,7 +255,8 @@ class Lifecycle:
         seconds = stage.items * self._item_seconds(stage)
         if stage.kind == "tool":
             return seconds
-        return seconds / max(min(len(self._hosts(stage)), stage.items), 1)
+        hosts = self._hosts[self._models[stage.model]]
+        return seconds / max(min(len(hosts), stage.items), 1)
 
     def _item_seconds(self, stage: Stage) -> float:
         """Compute seconds of one item, the mean over the devices that can run it."""
@@ -262,15 +267,9 @@ class Lifecycle:
         seconds = [
             prefill_seconds(tokens, 0.0, *map(float, tables.prefill[d, m]))
             + decode_seconds(output, tokens, *map(float, tables.decode[d, m]))
-            for d in self._hosts(stage)
+            for d in self._hosts[m]
         ]
         return sum(seconds) / len(seconds) if seconds else 0.0
-
-    def _hosts(self, stage: Stage) -> list[int]:
-        """Return the devices that can run a stage."""
-        model = self._cluster.models[self._models[stage.model]]
-        devices = enumerate(self._cluster.devices)
-        return [d for d, device in devices if self._cluster.supports(device, model)]
 
     def _expand(self, instance: Instance) -> None:
         instance.status = "expanding"

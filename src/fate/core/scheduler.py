@@ -1,12 +1,11 @@
 """The decision core: one mutator, `handle(events, now_s) -> commands`.
 
-Deterministic: no clock, no I/O, no text. What happens to workflows is in `lifecycle`, what
-happens on devices in `fleet`; here is when to plan, what a plan may start, and what an outcome
-means.
+Deterministic: no clock, no I/O, no text. `lifecycle` has the workflows, `fleet` the devices;
+here is when to plan, what a plan may start, and what an outcome means.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from fate.core.chain import HOST, Chain
 from fate.core.fleet import Fleet
@@ -42,6 +41,9 @@ from fate.domain.messages import (
 )
 from fate.domain.plan import Memo, Plan
 from fate.policy.greedy import greedy_plan
+
+#: Made once: a union in a check on the hot path would be put together every time.
+_AboutActivity: TypeAlias = Activity | Cancel
 
 
 class Scheduler:
@@ -126,8 +128,7 @@ class Scheduler:
 
     def _overtaken(self, command: Command) -> bool:
         """Whether a command is about an activity that a later event of the same batch ended."""
-        about_one = isinstance(command, Activity | Cancel)
-        return about_one and self.fleet.chain(command.activity) is None
+        return isinstance(command, _AboutActivity) and self.fleet.chain(command.activity) is None
 
     # --- events --------------------------------------------------------------------------
 

@@ -40,6 +40,9 @@ from fate.policy.base import Policy
 #: A lost device is restarted this often before it is given up.
 _RESTARTS = 3
 
+#: Commands that may take effect before the record of them is durable: they change nothing.
+_WITHOUT_EFFECT = (RequestPlan, Expand)
+
 
 class RecordWriter(Protocol):
     """Where the decision log goes; `commit` makes it durable together with the outputs."""
@@ -176,7 +179,7 @@ class Runtime:
         commands = self._core.handle(batch, now_s)
         step = record(now_s, batch, commands)
         self._journal.append(step)
-        if any(not isinstance(command, RequestPlan | Expand) for command in commands):
+        if not all(isinstance(command, _WITHOUT_EFFECT) for command in commands):
             self._journal.commit()
         self.usage.cpu_s += time.thread_time() - cpu_s
         for command in commands:
