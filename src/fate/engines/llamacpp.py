@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import json
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ class LlamaCppEngine:
 
     async def call(self, request: CallRequest) -> CallResult:
         """Run one call in its cache slot."""
-        server = self._server(request.model)
+        began_s, server = time.perf_counter(), self._server(request.model)
         slot = self._take_slot(server, request.sequence)
         try:
             encoded = await server.encoder.encode(
@@ -156,7 +157,9 @@ class LlamaCppEngine:
             answer = await self._complete(server, slot, completion_body(request, encoded, slot))
         finally:
             server.running.discard(slot)
-        return call_result(answer, encoded, request)
+        result = call_result(answer, encoded, request)
+        # Tokenising and transport count as prefill: whoever plans pays for them too.
+        return replace(result, prefill_s=time.perf_counter() - began_s - result.decode_s)
 
     async def healthy(self) -> bool:
         """Whether the device process answers, also while it loads or computes."""
@@ -206,8 +209,11 @@ class LlamaCppEngine:
         self._version = self._child.version
 
     async def _load(self, model: Model) -> LoadResult:
-        """Check the file, have it loaded, and remember its server."""
-        path = Path(self._sources[model.id])
+        """Check the file, have it loaded, and remember its server.
+
+        The seconds are what the caller waits: more than the load inside the device process.
+        """
+        began_s, path = time.perf_counter(), Path(self._sources[model.id])
         try:
             header = await asyncio.to_thread(read_header, path)
         except BadWeightsError as error:
@@ -228,7 +234,7 @@ class LlamaCppEngine:
         )
         self._servers[model.id] = ModelServer(model, reply["address"], encoder)
         return LoadResult(
-            seconds=reply["seconds"],
+            seconds=time.perf_counter() - began_s,
             rss_before_bytes=reply["rss_before_bytes"],
             rss_after_bytes=reply["rss_after_bytes"],
         )
