@@ -343,13 +343,11 @@ class Fleet:
         return self.cluster.models[m].footprint_bytes
 
     def _call_seconds(self, ready: ReadyChunk, d: int, cached: int) -> float:
-        tables, work = self.estimator.tables(), ready.work
-        p, q = tables.prefill[d, work.model], tables.decode[d, work.model]
+        work = ready.work
         return call_seconds(
             work.first_tokens,
             float(cached),
             (work.rest_items, work.rest_tokens, work.head_tokens),
             work.output_tokens,
-            (float(p[0]), float(p[1]), float(p[2])),
-            (float(q[0]), float(q[1]), float(q[2])),
+            *self.estimator.rates(d, work.model),
         )

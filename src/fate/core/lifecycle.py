@@ -262,13 +262,13 @@ class Lifecycle:
         """Compute seconds of one item, the mean over the devices that can run it."""
         if stage.kind == "tool":
             return stage.tool_s
-        tables, m = self._estimator.tables(), self._models[stage.model]
+        m, seconds = self._models[stage.model], list[float]()
         tokens, output = float(path_tokens(stage.prompt)), self.expected_tokens(stage)
-        seconds = [
-            prefill_seconds(tokens, 0.0, *map(float, tables.prefill[d, m]))
-            + decode_seconds(output, tokens, *map(float, tables.decode[d, m]))
-            for d in self._hosts[m]
-        ]
+        for d in self._hosts[m]:
+            prefill, decode = self._estimator.rates(d, m)
+            seconds.append(
+                prefill_seconds(tokens, 0.0, *prefill) + decode_seconds(output, tokens, *decode)
+            )
         return sum(seconds) / len(seconds) if seconds else 0.0
 
     def _expand(self, instance: Instance) -> None:

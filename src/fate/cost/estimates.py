@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from fate.cost.profile import CallCosts, Profile, guess_costs
+from fate.cost.profile import CallCosts, Coefficients, Profile, guess_costs
 from fate.cost.terms import decode_seconds, prefill_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.snapshot import F64
@@ -79,12 +79,25 @@ class Estimator:
             for d, device in enumerate(cluster.devices)
         }
         self._tables: CostTables | None = None
+        self._rates: dict[tuple[int, int], tuple[Coefficients, Coefficients]] = {}
 
     def tables(self) -> CostTables:
         """Return the current estimates; the arrays are not written to afterwards."""
         if self._tables is None:
             self._tables = self._build_tables()
         return self._tables
+
+    def rates(self, d: int, m: int) -> tuple[Coefficients, Coefficients]:
+        """Return the current prefill and decode coefficients of a supported pair."""
+        found = self._rates.get((d, m))
+        if found is None:
+            base = self._base[d, m]
+            found = (
+                _scaled(base.prefill, self._factor(d, m, "prefill")),
+                _scaled(base.decode, self._factor(d, m, "decode")),
+            )
+            self._rates[d, m] = found
+        return found
 
     def observe_load(self, device: str, model: str, seconds: float) -> None:
         """Learn from a finished load."""
@@ -152,6 +165,7 @@ class Estimator:
             device.add(ratio)
             self._by_model.setdefault((d, m, kind), _Average()).add(ratio - device.mean)
         self._tables = None
+        self._rates.clear()
 
     def _learn_slowdown(self, d: int, concurrency: int, excess: float) -> None:
         averages = self._slowdown[d]
@@ -172,8 +186,7 @@ class Estimator:
         for (d, m), base in self._base.items():
             load[d, m] = base.load_s * self._factor(d, m, "load")
             unload[d, m] = base.unload_s * self._factor(d, m, "unload")
-            prefill[d, m] = _scaled(base.prefill, self._factor(d, m, "prefill"))
-            decode[d, m] = _scaled(base.decode, self._factor(d, m, "decode"))
+            prefill[d, m], decode[d, m] = self.rates(d, m)
         slowdown = np.ones((shape[0], widest))
         for d, averages in self._slowdown.items():
             factors = [math.exp(average.mean) for average in averages[:widest]]
@@ -183,6 +196,6 @@ class Estimator:
         )
 
 
-def _scaled(coefficients: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+def _scaled(coefficients: Coefficients, factor: float) -> Coefficients:
     fixed, per_token, per_depth = coefficients
     return fixed * factor, per_token * factor, per_depth * factor

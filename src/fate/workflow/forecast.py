@@ -273,7 +273,11 @@ class _Oracle:
                 return []
 
     def _outputs(self, parent: str, separator: str, tokenizer: str) -> list[Segment]:
-        """Return the segments of a parent's items, as rendering will join them."""
+        """Return the segments of a parent's items, as rendering will join them.
+
+        An answer counted in an earlier run of the same workflow is expected to be as long again:
+        a text may be cut into other tokens than it was generated in.
+        """
         expected = self._expected[parent]
         instance = f"{self._workflow}/{parent}"
         each = self._counter.estimate(tokenizer, expected.item_bytes)
@@ -282,7 +286,9 @@ class _Oracle:
             if item and separator:
                 key = text_key(separator)
                 path.append(Segment(key, self._counter.count(tokenizer, key, separator)))
-            path.append(Segment(item_key(instance, item), each))
+            key = item_key(instance, item)
+            known = self._counter.known(tokenizer, key)
+            path.append(Segment(key, each if known is None else known))
         if expected.items > MAX_JOINED:
             rest = (expected.items - MAX_JOINED) * (expected.item_bytes + len(separator))
             key = f"expr:{instance}:rest"

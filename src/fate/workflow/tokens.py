@@ -25,8 +25,12 @@ class TokenCounter:
 
     def count(self, tokenizer: str, key: str, text: str) -> int:
         """Return the tokens of a text; `key` is its segment key."""
-        exact = self._exact.get(f"{tokenizer}/{key}")
+        exact = self.known(tokenizer, key)
         return self.estimate(tokenizer, len(text.encode())) if exact is None else exact
+
+    def known(self, tokenizer: str, key: str) -> int | None:
+        """Return what an engine has counted for a segment key, if one has."""
+        return self._exact.get(f"{tokenizer}/{key}")
 
     def estimate(self, tokenizer: str, size: float) -> int:
         """Return the expected tokens of a text of `size` bytes; at least one unless empty."""
