@@ -100,7 +100,7 @@ async def _run(graph: Graph, policy: str, folder: Path) -> float:
 def _setup(policy: str) -> Setup:
     model = Model(id=MODEL, weight_bytes=1)
     devices = tuple(
-        Device(id=f"device-{d}", engine="instant", memory_bytes=1, slots=_SLOTS, sequences=_SLOTS)
+        Device(id=f"device-{d}", engine="instant", memory_bytes=1, slots=_SLOTS, prefix="none")
         for d in range(_DEVICES)
     )
     costs = CallCosts(load_s=0.001, unload_s=0.0, prefill=(0.001, 0.0, 0.0), decode=(0.0, 0.0, 0.0))

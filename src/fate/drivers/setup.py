@@ -62,27 +62,33 @@ class Outcome:
         return "failed" if "failed" in found else "cancelled" if "cancelled" in found else "ok"
 
 
+#: Place of each kind of event in a batch; outcomes are ordered among themselves.
+_PLACES: dict[type, int] = {
+    Submitted: 0,
+    Expanded: 1,
+    ExpandFailed: 1,
+    ItemDone: 2,
+    Done: 2,
+    Failed: 2,
+    Cancelled: 2,
+    DeviceLost: 3,
+    DeviceReady: 3,
+    CancelAll: 3,
+}
+_LAST = 4
+
+
 def in_order(events: Sequence[Event]) -> list[Event]:
     """Return a batch in canonical order, so that drivers which collect it differently agree.
 
     Workflows, then expansions, then outcomes by activity (items before their end), then what
     happened to devices and to the run, then plans and alarms.
     """
+    return sorted(events, key=_place) if len(events) > 1 else list(events)
 
-    def rank(event: Event) -> tuple[int, int]:
-        match event:
-            case Submitted():
-                return 0, 0
-            case Expanded() | ExpandFailed():
-                return 1, 0
-            case ItemDone() | Done() | Failed() | Cancelled():
-                return 2, event.activity
-            case DeviceLost() | DeviceReady() | CancelAll():
-                return 3, 0
-            case _:
-                return 4, 0
 
-    return sorted(events, key=rank) if len(events) > 1 else list(events)
+def _place(event: Event) -> tuple[int, int]:
+    return _PLACES.get(type(event), _LAST), getattr(event, "activity", 0)
 
 
 def record(at_s: float, events: Sequence[Event], commands: Sequence[Command]) -> Record:
