@@ -19,6 +19,14 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
             third.
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
+        park: save KV states before a model is unloaded and restore them with its next load.
+        move: bring KV states from other devices where that is quicker than computing them.
+        retry_backoff_s: wait before an item's second attempt [s]; doubles with every further one.
+        retry_budget: failed attempts a workflow may have in all; 0 means no bound.
+        slow_factor: a device this many times slower than it should be is drained.
+        breaker_failures: failures in a row after which a device is drained.
+        cool_down_s: how long a drained device rests before it is tried again [s]; doubles each
+            time it fails the trial.
     """
 
     chunk_s: float = 5.0
@@ -32,6 +40,13 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     frontier_max: int = 128
     lookahead_depth: int = 3
     lookahead_max: int = 256
+    park: bool = True
+    move: bool = True
+    retry_backoff_s: float = 0.0
+    retry_budget: int = 0
+    slow_factor: float = 5.0
+    breaker_failures: int = 3
+    cool_down_s: float = 10.0
 
     def __post_init__(self) -> None:
         """Refuse values that would stop the scheduler."""

@@ -1,17 +1,19 @@
 """The decision core: one mutator, `handle(events, now_s) -> commands`.
 
 Deterministic: no clock, no I/O, no text. `lifecycle` has the workflows, `fleet` the devices;
-here is when to plan, what a plan may start, and what an outcome means.
+`dispatch` starts work, `attempts` says what a failure means; here is when to plan, and what each
+event changes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fate.core.chain import HOST, Chain
+from fate.core.attempts import Attempts
+from fate.core.chain import HOST
+from fate.core.dispatch import Dispatcher
 from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
-from fate.core.pool import ReadyChunk
 from fate.core.snapshot import SnapshotBuilder
 from fate.cost.estimates import Estimator
 from fate.cost.profile import Profile
@@ -39,8 +41,10 @@ from fate.domain.messages import (
     WakeAt,
     Woke,
 )
-from fate.domain.plan import Memo, Plan
 from fate.policy.greedy import greedy_plan
+
+if TYPE_CHECKING:
+    from fate.domain.plan import Memo
 
 #: Made once: a union in a check on the hot path would be put together every time.
 _AboutActivity: TypeAlias = Activity | Cancel
@@ -73,6 +77,8 @@ class Scheduler:
         self.estimator = Estimator(cluster, profile)
         self.lifecycle = Lifecycle(cluster, options, self.estimator, self._outbox)
         self.fleet = Fleet(cluster, self.estimator, self._outbox)
+        self._dispatch = Dispatcher(self.lifecycle, self.fleet)
+        self._attempts = Attempts(self.lifecycle, self.fleet, options)
         self._snapshots = SnapshotBuilder(self.lifecycle, self.fleet, options, seed)
         self._version = 0
         self._in_flight = False
@@ -80,7 +86,6 @@ class Scheduler:
         self._stale = True
         self._memo: Memo | None = None
         self._gone: set[int] = set()
-        self._held: set[int] = set()
         self._wake_at_s = float("inf")
         self._on: dict[type, Callable[[Any, float], None]] = {
             Submitted: self._submitted,
@@ -113,11 +118,11 @@ class Scheduler:
         """Apply a batch of events and return what to do now, at most one `RequestPlan`."""
         for event in events:
             self._on[type(event)](event, now_s)
-        self._start_tools(now_s)
+        self._dispatch.start_tools(now_s)
         if self._gone:
-            self._fail_unplaceable(now_s)
+            self._stale |= self._attempts.fail_unplaceable(self._gone, now_s)
         if len(self.lifecycle.pool):
-            self._start_overdue(now_s)
+            self._dispatch.start_overdue(now_s)
             if self._late:
                 self._fall_back(now_s)
             self._request_plan(now_s)
@@ -153,7 +158,8 @@ class Scheduler:
         self.lifecycle.expanded(event, now_s)
 
     def _expand_failed(self, event: ExpandFailed, now_s: float) -> None:
-        self._fail(event.instance, event.reason, now_s)
+        self._stale = True
+        self._attempts.fail(event.instance, event.reason, now_s)
 
     def _item_done(self, event: ItemDone, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -183,7 +189,7 @@ class Scheduler:
             if chain.chunk is not None:
                 self.lifecycle.chunk_done(chain.chunk)
         elif chain.cancelling:
-            self._drop(self.fleet.drop_blocked([chain], now_s), now_s)
+            self._attempts.drop(self.fleet.drop_blocked([chain], now_s), now_s)
 
     def _failed(self, event: Failed, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -194,16 +200,16 @@ class Scheduler:
         here = frozenset([chain.device] if chain.device != HOST else ())
         ended = self.fleet.step_failed(chain, now_s)
         for other in ended[1:]:
-            self._requeue(other, now_s, here)
+            self._attempts.requeue(other, now_s, here)
         where = "" if kind == "tool" else f" on {self.fleet.cluster.devices[chain.device].id}"
         reason = f"{kind}{where} failed"
-        self._attempt_failed(chain, now_s, (reason, event.reason), here, event.retryable)
+        self._attempts.failed(chain, now_s, (reason, event.reason), here, event.retryable)
 
     def _cancelled(self, event: Cancelled, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
         if chain is not None:
             self._stale = True
-            self._drop(self.fleet.step_failed(chain, now_s), now_s)
+            self._attempts.drop(self.fleet.step_failed(chain, now_s), now_s)
 
     def _device_lost(self, event: DeviceLost, now_s: float) -> None:
         d = self._device[event.device]
@@ -212,7 +218,7 @@ class Scheduler:
             self._gone.add(d)
         lost = (f"device {event.device} lost", event.reason)
         for chain in self.fleet.lose(d):
-            self._attempt_failed(chain, now_s, lost, frozenset(), retryable=True)
+            self._attempts.failed(chain, now_s, lost, frozenset(), retryable=True)
 
     def _device_ready(self, event: DeviceReady, now_s: float) -> None:
         self.fleet.restore(self._device[event.device])
@@ -223,8 +229,8 @@ class Scheduler:
             return
         self._in_flight = self._late = False
         self._memo = event.plan.memo
-        self._start_heads(event.plan, now_s)
-        self._keep_going(now_s)
+        self._dispatch.start_heads(event.plan, now_s)
+        self._dispatch.keep_going(now_s)
 
     def _plan_failed(self, event: PlanFailed, now_s: float) -> None:
         if event.version == self._version and self._in_flight:
@@ -242,81 +248,13 @@ class Scheduler:
     def _cancel_all(self, event: CancelAll, now_s: float) -> None:
         self.lifecycle.cancel_all(event.reason)
         self.fleet.cancel(self.fleet.chains)
-        self._drop(self.fleet.drop_blocked(list(self.fleet.chains), now_s), now_s)
-
-    # --- starting work -------------------------------------------------------------------
-
-    def _start_tools(self, now_s: float) -> None:
-        tools = self.lifecycle.tools
-        while tools and self.fleet.tool_slots() > 0:
-            chunk = tools.pop(0)
-            stage = self.lifecycle.instances[chunk.instance].stage
-            self.fleet.start_tool(chunk, stage.tool_s * (chunk.stop - chunk.start), now_s)
-
-    def _start_heads(self, plan: Plan, now_s: float) -> None:
-        """Start the heads of the lists while slots are free; the rest was advice."""
-        for d, order in enumerate(plan.orders[: len(self.fleet.devices)]):
-            free = 0 if d in self._held else self.fleet.free_slots(d)
-            for chunk in order:
-                if free <= 0:
-                    break
-                ready = self.lifecycle.pool.get(chunk)
-                if ready is None:
-                    continue
-                if not self._start(ready, d, now_s):
-                    break
-                free -= 1
-        devices, models = len(self.fleet.devices), len(self.fleet.cluster.models)
-        for wish in plan.prefetch if self.lifecycle.open_workflows else ():
-            if 0 <= wish.device < devices and 0 <= wish.model < models:
-                self.fleet.prefetch(wish.device, wish.model, now_s)
-
-    def _start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
-        if not self._may_run(ready, d) or not self.fleet.start(ready, d, now_s):
-            return False
-        self.lifecycle.pool.take(ready.chunk)
-        return True
-
-    def _may_run(self, ready: ReadyChunk, d: int) -> bool:
-        cluster, model = self.fleet.cluster, self.fleet.cluster.models[ready.work.model]
-        return self.fleet.devices[d].healthy and cluster.supports(cluster.devices[d], model)
-
-    def _start_overdue(self, now_s: float) -> None:
-        """The bound on waiting: an overdue chunk takes the first free device that can run it.
-
-        Where memory in use forbids that, the device starts nothing else until it can.
-        """
-        self._held.clear()
-        for ready in self.lifecycle.pool.overdue(now_s):
-            model = self.fleet.cluster.models[ready.work.model].id
-            free = [d for d in self._free_devices() if d not in self._held]
-            if not free:
-                return
-            free.sort(key=lambda d: (d in ready.avoid, model not in self.fleet.devices[d].models))
-            if not any(self._start(ready, d, now_s) for d in free):
-                self._held.update([d for d in free if self._may_run(ready, d)][:1])
-
-    def _fall_back(self, now_s: float) -> None:
-        """No plan in time: start what the greedy plan of the same scores starts."""
-        if len(self.lifecycle.pool) and self._free_devices():
-            snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
-            self._start_heads(greedy_plan(snapshot), now_s)
-            self._keep_going(now_s)
-
-    def _keep_going(self, now_s: float) -> None:
-        """The proof of progress: with work ready and nothing running, something starts."""
-        if self.fleet.chains or not len(self.lifecycle.pool):
-            return
-        for ready in self.lifecycle.pool.frontier(len(self.lifecycle.pool), now_s):
-            devices = sorted(self._free_devices(), key=lambda d: d in ready.avoid)
-            if any(self._start(ready, d, now_s) for d in devices):
-                return
+        self._attempts.drop(self.fleet.drop_blocked(list(self.fleet.chains), now_s), now_s)
 
     # --- planning ------------------------------------------------------------------------
 
     def _request_plan(self, now_s: float) -> None:
         """Ask for a plan if something changed, somebody could use it, and none is on its way."""
-        if self._in_flight or not self._stale or not (self._eager or self._free_devices()):
+        if self._in_flight or not self._stale or not (self._eager or self._dispatch.free_devices()):
             return
         self._version += 1
         self._in_flight, self._stale = True, False
@@ -330,71 +268,15 @@ class Scheduler:
             )
         )
 
-    def _free_devices(self) -> list[int]:
-        return [d for d in range(len(self.fleet.devices)) if self.fleet.free_slots(d) > 0]
-
     def _arm_wake(self, now_s: float) -> None:
         due_s = self.lifecycle.pool.next_overdue_s(now_s)
         if due_s is not None and due_s < self._wake_at_s and due_s != float("inf"):
             self._wake_at_s = due_s
             self._outbox.append(WakeAt(at_s=due_s))
 
-    # --- endings -------------------------------------------------------------------------
-
-    def _attempt_failed(
-        self,
-        chain: Chain,
-        now_s: float,
-        reason: tuple[str, str],
-        avoid: frozenset[int],
-        retryable: bool,
-    ) -> None:
-        """Run again what the attempt left open, elsewhere if possible; or give its workflow up."""
-        if chain.chunk is None:
-            return
-        if not self.lifecycle.missing(chain.chunk):
-            self.lifecycle.chunk_done(chain.chunk)
-            return
-        failures, limit = self.lifecycle.count_failure(chain.chunk), self._options.max_attempts
-        known = chain.ready.avoid if chain.ready is not None else frozenset[int]()
-        self._requeue(chain, now_s, known | avoid)
-        if not retryable or failures >= limit:
-            tries = f" (attempt {failures} of {limit})" if retryable else ""
-            text = f"{chain.chunk}: {reason[0]}{tries}: {reason[1]}"
-            self._fail(chain.chunk.instance, text, now_s)
-
-    def _fail(self, instance: str, reason: str, now_s: float) -> None:
-        """End a workflow; what it has running is cancelled, what it has finished stays."""
-        self._stale = True
-        self.lifecycle.fail(instance, reason)
-        doomed = [chain for chain in self.fleet.chains if self._abandoned(chain)]
-        self.fleet.cancel(doomed)
-        self._drop(self.fleet.drop_blocked(doomed, now_s), now_s)
-
-    def _fail_unplaceable(self, now_s: float) -> None:
-        """Fail what only devices that will not come back could have run."""
-        cluster = self.fleet.cluster
-        rest = [device for d, device in enumerate(cluster.devices) if d not in self._gone]
-        dead = {
-            m: model.id
-            for m, model in enumerate(cluster.models)
-            if not any(cluster.supports(device, model) for device in rest)
-        }
-        for ready in list(self.lifecycle.pool) if dead else ():
-            if model := dead.get(ready.work.model):
-                reason = f"{ready.chunk}: every device that can run {model!r} is lost"
-                self._fail(ready.chunk.instance, reason, now_s)
-
-    def _abandoned(self, chain: Chain) -> bool:
-        """Whether the chain works for a workflow that has ended."""
-        if chain.chunk is None:
-            return False
-        return self.lifecycle.instances[chain.chunk.instance].workflow.status is not None
-
-    def _drop(self, chains: list[Chain], now_s: float) -> None:
-        for chain in chains:
-            self._requeue(chain, now_s, frozenset())
-
-    def _requeue(self, chain: Chain, now_s: float, avoid: frozenset[int]) -> None:
-        if chain.chunk is not None:
-            self.lifecycle.requeue(chain.chunk, now_s, avoid)
+    def _fall_back(self, now_s: float) -> None:
+        """No plan in time: start what the greedy plan of the same scores starts."""
+        if len(self.lifecycle.pool) and self._dispatch.free_devices():
+            snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
+            self._dispatch.start_heads(greedy_plan(snapshot), now_s)
+            self._dispatch.keep_going(now_s)

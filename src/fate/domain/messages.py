@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from fate.domain.graph import Chunk, Graph, InstanceId, Path
+from fate.domain.graph import Chunk, Graph, InstanceId, Path, Scope
 from fate.domain.plan import Plan
 
 if TYPE_CHECKING:
@@ -33,15 +33,41 @@ class Submitted(Message, frozen=True, kw_only=True):
     graph: Graph
 
 
+class Twin(msgspec.Struct, frozen=True, array_like=True):
+    """An item whose call is identical to one of an earlier instance, or of its own."""
+
+    item: int
+    source: InstanceId
+    source_item: int
+
+
 class Expanded(Message, frozen=True, kw_only=True):
     """An instance's prompts are rendered: its items, and their prompts as segments.
 
     Item i's prompt is `head + tails[i]`; a stage that is not a map has one tail, mostly empty.
+    `twins` are items that need no call of their own: they take another item's output.
     """
 
     instance: InstanceId
     head: Path = ()
     tails: tuple[Path, ...] = ((),)
+    twins: tuple[Twin, ...] = ()
+
+
+class Skipped(Message, frozen=True, kw_only=True):
+    """An instance does not run: its condition does not hold. Answers `Expand`."""
+
+    instance: InstanceId
+
+
+class Revealed(Message, frozen=True, kw_only=True):
+    """A group's next scopes: all items of a map at once, or one round of a loop.
+
+    No scopes end the group. A loop is asked again (`Expand`) when its round is done.
+    """
+
+    instance: InstanceId
+    scopes: tuple[Scope, ...] = ()
 
 
 class ExpandFailed(Message, frozen=True, kw_only=True):
@@ -64,10 +90,16 @@ class ItemDone(Message, frozen=True, kw_only=True):
 
 
 class Done(Message, frozen=True, kw_only=True):
-    """An activity ended well; `seconds` is what it took at the engine."""
+    """An activity ended well; `seconds` is what it took at the engine.
+
+    `missing` are the sequences that a load could not restore or an unload could not park,
+    `moved_bytes` what a move carried.
+    """
 
     activity: ActivityId
     seconds: float = 0.0
+    missing: tuple[int, ...] = ()
+    moved_bytes: int = 0
 
 
 class Failed(Message, frozen=True, kw_only=True):
@@ -130,6 +162,12 @@ class Woke(Message, frozen=True, kw_only=True):
     at_s: float
 
 
+class Resumed(Message, frozen=True, kw_only=True):
+    """The process that ran this is gone and another goes on: devices are empty, nothing runs."""
+
+    reason: str = ""
+
+
 class CancelAll(Message, frozen=True, kw_only=True):
     """Stop: cancel what runs, start nothing more, end every workflow."""
 
@@ -139,6 +177,8 @@ class CancelAll(Message, frozen=True, kw_only=True):
 Event: TypeAlias = (
     Submitted
     | Expanded
+    | Skipped
+    | Revealed
     | ExpandFailed
     | ItemDone
     | Done
@@ -150,6 +190,7 @@ Event: TypeAlias = (
     | PlanFailed
     | PlanLate
     | Woke
+    | Resumed
     | CancelAll
 )
 
@@ -158,9 +199,29 @@ Event: TypeAlias = (
 
 
 class Expand(Message, frozen=True, kw_only=True):
-    """Render an instance whose parents are done; answered by `Expanded` or `ExpandFailed`."""
+    """Render an instance whose parents are done, or ask a loop for its next round.
+
+    Answered by `Expanded`, `Skipped`, `Revealed` (groups only) or `ExpandFailed`.
+    """
 
     instance: InstanceId
+
+
+class Reuse(Message, frozen=True, kw_only=True):
+    """Store a finished item's output as the output of its twin; nothing answers this."""
+
+    instance: InstanceId
+    item: int
+    source: InstanceId
+    source_item: int
+
+
+class Dropped(Message, frozen=True, kw_only=True):
+    """An item is given up and its workflow goes on without its output; nothing answers this."""
+
+    instance: InstanceId
+    item: int
+    reason: str
 
 
 class RequestPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,28 +237,40 @@ class RequestPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(Message, frozen=True, kw_only=True):
-    """Load a model's weights; memory is reserved from now on."""
+    """Load a model's weights; memory is reserved from now on.
+
+    `restore` are the sequences whose parked KV states come back with it.
+    """
 
     activity: ActivityId
     device: str
     model: str
+    restore: tuple[int, ...] = ()
 
 
 class Unload(Message, frozen=True, kw_only=True):
-    """Drop a model's weights and prefixes; memory is free when it is done."""
+    """Drop a model's weights and prefixes; memory is free when it is done.
+
+    `park` are the sequences whose KV states are saved on the device's disk before.
+    """
 
     activity: ActivityId
     device: str
     model: str
+    park: tuple[int, ...] = ()
 
 
 class Move(Message, frozen=True, kw_only=True):
-    """Bring a KV state from another device into a sequence slot."""
+    """Bring a KV state from another device into a sequence slot.
+
+    It is `source_sequence` of the model on `source`, live or parked there.
+    """
 
     activity: ActivityId
     device: str
     model: str
     source: str
+    source_sequence: int
     path: Path
     sequence: int
 
@@ -255,6 +328,8 @@ class WorkflowEnded(Message, frozen=True, kw_only=True):
 Command: TypeAlias = (
     Expand
     | RequestPlan
+    | Reuse
+    | Dropped
     | Load
     | Unload
     | Move
@@ -270,7 +345,18 @@ Command: TypeAlias = (
 Activity: TypeAlias = Load | Unload | Move | Warm | Call | RunTool
 #: `RequestPlan` is derived, hence absent from journals and decision logs.
 LoggedCommand: TypeAlias = (
-    Expand | Load | Unload | Move | Warm | Call | RunTool | Cancel | WakeAt | WorkflowEnded
+    Expand
+    | Reuse
+    | Dropped
+    | Load
+    | Unload
+    | Move
+    | Warm
+    | Call
+    | RunTool
+    | Cancel
+    | WakeAt
+    | WorkflowEnded
 )
 
 

@@ -17,6 +17,7 @@ from fate.domain.messages import (
     Command,
     DeviceLost,
     DeviceReady,
+    Dropped,
     Event,
     Expand,
     PlanFailed,
@@ -24,6 +25,7 @@ from fate.domain.messages import (
     Planned,
     Record,
     RequestPlan,
+    Reuse,
     RunTool,
     Submitted,
     WakeAt,
@@ -199,7 +201,7 @@ class Runtime:
             case CancelCommand(activity=activity):
                 if activity in self._activities:
                     self._activities[activity][1].cancel()
-            case WorkflowEnded():
+            case Reuse() | Dropped() | WorkflowEnded():
                 pass
             case _:
                 task = asyncio.create_task(self._activity(command))

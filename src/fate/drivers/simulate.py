@@ -12,6 +12,7 @@ from fate.domain.messages import (
     Cancelled,
     Command,
     Done,
+    Dropped,
     Event,
     Expand,
     Failed,
@@ -19,6 +20,7 @@ from fate.domain.messages import (
     PlanLate,
     Record,
     RequestPlan,
+    Reuse,
     Submitted,
     WakeAt,
     Woke,
@@ -120,7 +122,7 @@ class _Simulation:
             case Cancel(activity=activity):
                 self._cancelled.add(activity)
                 self.push(now_s, Cancelled(activity=activity))
-            case WorkflowEnded():
+            case Reuse() | Dropped() | WorkflowEnded():
                 pass
             case _:
                 for at_s, event in self.world.sample(command, now_s):

@@ -1,0 +1,77 @@
+"""What a failed or lost attempt means for the work: another attempt, or the workflow's end."""
+
+from dataclasses import dataclass
+
+from fate.core.chain import Chain
+from fate.core.fleet import Fleet
+from fate.core.lifecycle import Lifecycle
+from fate.core.options import SchedulerOptions
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Puts the work of ended chains back, charges failures, ends what cannot go on."""
+
+    lifecycle: Lifecycle
+    fleet: Fleet
+    options: SchedulerOptions
+
+    def failed(
+        self,
+        chain: Chain,
+        now_s: float,
+        reason: tuple[str, str],
+        avoid: frozenset[int],
+        retryable: bool,
+    ) -> None:
+        """Run again what the attempt left open, elsewhere if possible; or give its workflow up."""
+        if chain.chunk is None:
+            return
+        if not self.lifecycle.missing(chain.chunk):
+            self.lifecycle.chunk_done(chain.chunk)
+            return
+        failures, limit = self.lifecycle.count_failure(chain.chunk), self.options.max_attempts
+        known = chain.ready.avoid if chain.ready is not None else frozenset[int]()
+        self.requeue(chain, now_s, known | avoid)
+        if not retryable or failures >= limit:
+            tries = f" (attempt {failures} of {limit})" if retryable else ""
+            text = f"{chain.chunk}: {reason[0]}{tries}: {reason[1]}"
+            self.fail(chain.chunk.instance, text, now_s)
+
+    def fail(self, instance: str, reason: str, now_s: float) -> None:
+        """End a workflow; what it has running is cancelled, what it has finished stays."""
+        self.lifecycle.fail(instance, reason)
+        doomed = [chain for chain in self.fleet.chains if self._abandoned(chain)]
+        self.fleet.cancel(doomed)
+        self.drop(self.fleet.drop_blocked(doomed, now_s), now_s)
+
+    def fail_unplaceable(self, gone: set[int], now_s: float) -> bool:
+        """Fail what only devices that will not come back could have run; tell if there was any."""
+        cluster = self.fleet.cluster
+        rest = [device for d, device in enumerate(cluster.devices) if d not in gone]
+        dead = {
+            m: model.id
+            for m, model in enumerate(cluster.models)
+            if not any(cluster.supports(device, model) for device in rest)
+        }
+        doomed = [ready for ready in self.lifecycle.pool if ready.work.model in dead]
+        for ready in doomed:
+            reason = f"{ready.chunk}: every device that can run {dead[ready.work.model]!r} is lost"
+            self.fail(ready.chunk.instance, reason, now_s)
+        return bool(doomed)
+
+    def _abandoned(self, chain: Chain) -> bool:
+        """Whether the chain works for a workflow that has ended."""
+        if chain.chunk is None:
+            return False
+        return self.lifecycle.instances[chain.chunk.instance].workflow.status is not None
+
+    def drop(self, chains: list[Chain], now_s: float) -> None:
+        """Put back the work of chains that ended without a failure of theirs."""
+        for chain in chains:
+            self.requeue(chain, now_s, frozenset())
+
+    def requeue(self, chain: Chain, now_s: float, avoid: frozenset[int]) -> None:
+        """Put a chain's missing items back, to run elsewhere than on `avoid` if possible."""
+        if chain.chunk is not None:
+            self.lifecycle.requeue(chain.chunk, now_s, avoid)

@@ -1,0 +1,84 @@
+"""Starts work: what a plan may start, and what starts without one."""
+
+from dataclasses import dataclass, field
+
+from fate.core.fleet import Fleet
+from fate.core.lifecycle import Lifecycle
+from fate.core.pool import ReadyChunk
+from fate.domain.plan import Plan
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Moves chunks from the ready pool onto devices, and tools onto the host.
+
+    `held` devices start nothing but the overdue chunk that waits for their memory.
+    """
+
+    lifecycle: Lifecycle
+    fleet: Fleet
+    held: set[int] = field(default_factory=set[int])
+
+    def free_devices(self) -> list[int]:
+        """Return the devices with a free compute slot."""
+        return [d for d in range(len(self.fleet.devices)) if self.fleet.free_slots(d) > 0]
+
+    def start_tools(self, now_s: float) -> None:
+        """Start waiting tools while the host has slots."""
+        tools = self.lifecycle.tools
+        while tools and self.fleet.tool_slots() > 0:
+            chunk = tools.pop(0)
+            stage = self.lifecycle.instances[chunk.instance].stage
+            self.fleet.start_tool(chunk, stage.tool_s * (chunk.stop - chunk.start), now_s)
+
+    def start_heads(self, plan: Plan, now_s: float) -> None:
+        """Start the heads of the lists while slots are free; the rest was advice."""
+        for d, order in enumerate(plan.orders[: len(self.fleet.devices)]):
+            free = 0 if d in self.held else self.fleet.free_slots(d)
+            for chunk in order:
+                if free <= 0:
+                    break
+                ready = self.lifecycle.pool.get(chunk)
+                if ready is None:
+                    continue
+                if not self._start(ready, d, now_s):
+                    break
+                free -= 1
+        devices, models = len(self.fleet.devices), len(self.fleet.cluster.models)
+        for wish in plan.prefetch if self.lifecycle.open_workflows else ():
+            if 0 <= wish.device < devices and 0 <= wish.model < models:
+                self.fleet.prefetch(wish.device, wish.model, now_s)
+
+    def _start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
+        if not self._may_run(ready, d) or not self.fleet.start(ready, d, now_s):
+            return False
+        self.lifecycle.pool.take(ready.chunk)
+        return True
+
+    def _may_run(self, ready: ReadyChunk, d: int) -> bool:
+        cluster, model = self.fleet.cluster, self.fleet.cluster.models[ready.work.model]
+        return self.fleet.devices[d].healthy and cluster.supports(cluster.devices[d], model)
+
+    def start_overdue(self, now_s: float) -> None:
+        """The bound on waiting: an overdue chunk takes the first free device that can run it.
+
+        Where memory in use forbids that, the device starts nothing else until it can.
+        """
+        self.held.clear()
+        for ready in self.lifecycle.pool.overdue(now_s):
+            model = self.fleet.cluster.models[ready.work.model].id
+            free = [d for d in self.free_devices() if d not in self.held]
+            if not free:
+                return
+            free.sort(key=lambda d: (d in ready.avoid, model not in self.fleet.devices[d].models))
+            if not any(self._start(ready, d, now_s) for d in free):
+                self.held.update([d for d in free if self._may_run(ready, d)][:1])
+
+    def keep_going(self, now_s: float) -> None:
+        """The proof of progress: with work ready and nothing running, something starts."""
+        if self.fleet.chains or not len(self.lifecycle.pool):
+            return
+        for ready in self.lifecycle.pool.frontier(len(self.lifecycle.pool), now_s):
+            devices = sorted(self.free_devices(), key=lambda d: d in ready.avoid)
+            if any(self._start(ready, d, now_s) for d in devices):
+                return
