@@ -7,17 +7,23 @@ from fate.core.lifecycle import Lifecycle
 from fate.core.pool import ReadyChunk
 from fate.domain.plan import Plan
 
+#: What overdue chunks force takes at most this share of a device's time; otherwise a backlog older
+#: than its bound would run in order of arrival, with a load for every chunk.
+_FORCED_SHARE = 0.1
+
 
 @dataclass(slots=True)
 class Dispatcher:
     """Moves chunks from the ready pool onto devices, and tools onto the host.
 
-    `held` devices start nothing but the overdue chunk that waits for their memory.
+    `held` devices start nothing but the overdue chunk that waits for their memory;
+    `forced_until_s` is when each device may be forced again.
     """
 
     lifecycle: Lifecycle
     fleet: Fleet
     held: set[int] = field(default_factory=set[int])
+    forced_until_s: dict[int, float] = field(default_factory=dict[int, float])
 
     def free_devices(self) -> list[int]:
         """Return the devices with a free compute slot."""
@@ -62,17 +68,35 @@ class Dispatcher:
     def start_overdue(self, now_s: float) -> None:
         """The bound on waiting: an overdue chunk takes the first free device that can run it.
 
-        Where memory in use forbids that, the device starts nothing else until it can.
+        Where memory in use forbids that, the device starts nothing else until it can. A device
+        that was forced goes by the plan for a while before it is forced again.
         """
         self.held.clear()
+        if not self.lifecycle.pool.any_overdue(now_s) or not self._forcible(now_s):
+            return
         for ready in self.lifecycle.pool.overdue(now_s):
             model = self.fleet.cluster.models[ready.work.model].id
-            free = [d for d in self.free_devices() if d not in self.held]
+            free = [d for d in self._forcible(now_s) if d not in self.held]
             if not free:
                 return
             free.sort(key=lambda d: (d in ready.avoid, model not in self.fleet.devices[d].models))
-            if not any(self._start(ready, d, now_s) for d in free):
+            if not any(self._force(ready, d, now_s) for d in free):
                 self.held.update([d for d in free if self._may_run(ready, d)][:1])
+
+    def next_forced_s(self, now_s: float) -> float:
+        """Return when the next free device may be forced again; inf if all may be, or are busy."""
+        closed = [self.forced_until_s.get(d, now_s) for d in self.free_devices()]
+        return min([until_s for until_s in closed if until_s > now_s], default=float("inf"))
+
+    def _forcible(self, now_s: float) -> list[int]:
+        return [d for d in self.free_devices() if self.forced_until_s.get(d, now_s) <= now_s]
+
+    def _force(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
+        if not self._start(ready, d, now_s):
+            return False
+        takes_s = sum(step.expected_s for step in self.fleet.chains[-1].steps)
+        self.forced_until_s[d] = now_s + takes_s / _FORCED_SHARE
+        return True
 
     def keep_going(self, now_s: float) -> None:
         """The proof of progress: with work ready and nothing running, something starts."""

@@ -102,10 +102,14 @@ class ReadyPool:
         stop = bisect_left(self._overdue, (now_s, 1 << 62))
         return [self._by_number[number] for _, number in self._overdue[:stop]]
 
-    def next_overdue_s(self, now_s: float) -> float | None:
-        """Return when the next chunk that is not overdue yet will be."""
+    def any_overdue(self, now_s: float) -> bool:
+        """Whether some chunk is over its wait bound."""
+        return bool(self._overdue) and self._overdue[0][0] <= now_s
+
+    def next_overdue_s(self, now_s: float) -> float:
+        """Return when the next chunk that is not overdue yet will be; inf if there is none."""
         stop = bisect_left(self._overdue, (now_s, 1 << 62))
-        return self._overdue[stop][0] if stop < len(self._overdue) else None
+        return self._overdue[stop][0] if stop < len(self._overdue) else float("inf")
 
     def frontier(self, bound: int, now_s: float) -> list[ReadyChunk]:
         """Return at most `bound` chunks in order of arrival.

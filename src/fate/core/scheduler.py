@@ -269,8 +269,11 @@ class Scheduler:
         )
 
     def _arm_wake(self, now_s: float) -> None:
+        """Ask to be woken when the next chunk is overdue, or an overdue one may force a device."""
         due_s = self.lifecycle.pool.next_overdue_s(now_s)
-        if due_s is not None and due_s < self._wake_at_s and due_s != float("inf"):
+        if self.lifecycle.pool.any_overdue(now_s):
+            due_s = min(due_s, self._dispatch.next_forced_s(now_s))
+        if due_s < self._wake_at_s:
             self._wake_at_s = due_s
             self._outbox.append(WakeAt(at_s=due_s))
 

@@ -7,11 +7,13 @@ from tests.graphs import chain, cluster, llm
 from fate.domain.graph import Graph
 from fate.domain.messages import (
     Call,
+    Done,
     Load,
     PlanFailed,
     PlanLate,
     Planned,
     RequestPlan,
+    Unload,
     WakeAt,
     Woke,
 )
@@ -191,6 +193,27 @@ def test_overdue_chunks_are_shown_and_lead_the_fallback() -> None:
     hand.send(at_s=20.0)
     hand.submit(chain("u", "A"))
     hand.finished(call)
+    assert [chain.chunk for chain in hand.core.fleet.chains] == [W]
+
+
+def test_a_backlog_over_its_bound_keeps_the_plan() -> None:
+    """A forced device goes by the plan again until the forced work was a tenth of its time."""
+    hand = ByHand(cluster(devices=1), max_wait_s={"default": 10.0})
+    hand.submit(chain("u", "A"), chain("v", "B"), chain("w", "A"))
+    hand.plan((U,))
+    hand.loaded(hand.one(Load))
+    call = hand.one(Call)
+    hand.send(Woke(at_s=20.0), at_s=20.0)
+    hand.finished(call)
+    forced, forced_at_s = hand.core.fleet.chains[0], hand.now_s
+    assert forced.chunk == V
+    takes_s = sum(step.expected_s for step in forced.steps)
+    hand.send(Done(activity=hand.one(Unload).activity))
+    hand.loaded(hand.one(Load))
+    hand.finished(hand.one(Call))
+    assert not hand.core.fleet.chains
+    assert hand.one(WakeAt).at_s == pytest.approx(forced_at_s + takes_s / 0.1)
+    hand.plan((W,))
     assert [chain.chunk for chain in hand.core.fleet.chains] == [W]
 
 

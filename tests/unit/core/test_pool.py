@@ -80,7 +80,7 @@ def test_the_next_alarm_is_for_what_is_not_overdue_yet() -> None:
     pool.add(ready(1, "a", 1.0, max_wait_s=9.0))
     assert pool.next_overdue_s(0.0) == 5.0
     assert pool.next_overdue_s(5.0) == 10.0
-    assert pool.next_overdue_s(10.0) is None
+    assert pool.next_overdue_s(10.0) == float("inf")
     assert [entry.number for entry in pool.overdue(10.0)] == [0, 1]
 
 
