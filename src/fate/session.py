@@ -29,10 +29,11 @@ from fate.engines.models import locate, typical_costs
 from fate.policy.base import Policy
 from fate.store.journal import Header, Journal
 from fate.store.profiles import default_path, load_profile, save_profile
+from fate.workflow.compile import compile_workflow
 from fate.workflow.expand import Expander
 from fate.workflow.inputs import bind_inputs, parse_assignments
 from fate.workflow.load import load_workflow
-from fate.workflow.program import Program, compile_workflow
+from fate.workflow.program import Program
 from fate.workflow.spec import WorkflowSpec
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.values import MemoryOutputs, OutputReader
@@ -283,7 +284,10 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
         return Finished(
             header=header,
             ended=tuple(outcome.ended[workflow] for workflow in works),
-            results=tuple(work.results() for work in works.values()),
+            results=tuple(
+                work.results(ended=outcome.ended[workflow].status == "ok")
+                for workflow, work in works.items()
+            ),
             usage=runtime.usage,
             profile=runtime.core.estimator.profile("measured on this machine"),
             rss_bytes=executor.rss_bytes,

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fate.domain.errors import FateError
+from fate.workflow.compile import compile_workflow
 from fate.workflow.load import load_workflow
-from fate.workflow.program import Program, compile_workflow
+from fate.workflow.program import Program
 
 _FOLDER = Path(__file__).parent / "workflows"
 

@@ -21,7 +21,9 @@ from fate.domain.messages import (
     ItemDone,
     Load,
     Move,
+    Revealed,
     RunTool,
+    Skipped,
     Unload,
     Warm,
 )
@@ -31,8 +33,8 @@ from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
 class Work(Protocol):
     """One workflow's content, as the expander offers it."""
 
-    def expand(self, instance: InstanceId) -> Expanded | ExpandFailed:
-        """Render an instance."""
+    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
+        """Render an instance, or tell a group's next scopes."""
         ...
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:

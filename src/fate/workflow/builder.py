@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from fate.workflow.check import check_draft
 from fate.workflow.problems import NamedLocator, Problems, WorkflowError
-from fate.workflow.program import Draft
+from fate.workflow.program import draft_of
 from fate.workflow.spec import (
     InputSpec,
     JoinTool,
@@ -152,10 +152,7 @@ class Workflow:
             raise WorkflowError([f"workflow {self._name!r} is empty: add at least one stage"])
         spec = self._valid("", WorkflowSpec, data)
         problems = Problems(NamedLocator(self._name))
-        draft = Draft(
-            inputs=self._inputs, roles=self._roles, stages=self._stages, outputs=self._outputs
-        )
-        check_draft(draft, problems)
+        check_draft(draft_of(spec), problems)
         if problems.lines:
             raise WorkflowError(problems.lines)
         return spec

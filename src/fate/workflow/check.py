@@ -1,37 +1,118 @@
 """Checks of a workflow as a whole: cycles, reachability, and what single stages may not say."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import jsonschema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from fate.workflow.compile import Compiler, sinks
 from fate.workflow.problems import DataPath, Problems
-from fate.workflow.program import Compiler, Draft, StageProgram
-from fate.workflow.spec import LlmStage, PythonTool, SelectTool, SplitTool, Stage
-from fate.workflow.template import Template, Value
+from fate.workflow.program import Block, Draft, StageProgram
+from fate.workflow.spec import GroupStage, LlmStage, PythonTool, SelectTool, SplitTool, Stage
+from fate.workflow.template import LOOP_NAMES
 from fate.workflow.tools import ToolError, import_function
+
+#: Groups, loops and maps may stand inside each other to this depth.
+MAX_DEPTH = 2
 
 
 def check_draft(draft: Draft, problems: Problems) -> None:
     """Report everything wrong with a workflow's stages, templates and edges."""
-    for name, stage in draft.stages.items():
-        if stage is not None:
-            _check_stage(("stages", name), stage, problems)
+    _check_stages(draft.block, frozenset(), 0, problems)
     compiler = Compiler(draft, problems)
     stages = compiler.stages()
     outputs = compiler.outputs(stages)
-    _check_cycles(stages, problems)
     if draft.outputs:
-        _check_reachable(stages, outputs, problems)
+        needed = [name for output in outputs.values() for name in output.references.stages]
+        _check_reachable(draft.block, stages, needed, problems)
+    _check_programs(draft.block, stages, problems)
 
 
-def _check_cycles(stages: Mapping[str, StageProgram], problems: Problems) -> None:
+def _check_stages(block: Block, around: frozenset[str], depth: int, problems: Problems) -> None:
+    """Check each stage of a block, and of the blocks in it, on its own."""
+    for name, stage in block.stages.items():
+        if stage is None:
+            continue
+        at = (*block.at, name)
+        inner = block.inner.get(name)
+        if name in around:
+            what = f"{name!r} is the name of a stage around this one already: give it another"
+            problems.add(at, what)
+        if (inner is not None or stage.map is not None) and depth == MAX_DEPTH:
+            what = f"groups, loops and maps nest to depth {MAX_DEPTH}: {name!r} is one too deep"
+            problems.add(at, what)
+        _check_shared(at, stage, problems)
+        _check_stage(at, stage, problems)
+        if inner is None:
+            continue
+        if inner.at == block.at:  # a loop of one stage
+            once = inner.stages[name]
+            if once is not None:
+                _check_round(at, once, problems)
+        elif depth < MAX_DEPTH:
+            _check_stages(inner, around | frozenset(block.stages), depth + 1, problems)
+
+
+def _check_round(at: DataPath, stage: Stage, problems: Problems) -> None:
+    if stage.map is not None:
+        what = "map and repeat exclude each other: put the repeated stage in a group with `map:`"
+        problems.add((*at, "repeat"), what)
+    _check_stage(at, stage, problems)
+
+
+def _check_programs(
+    block: Block, stages: Mapping[str, StageProgram], problems: Problems, *, in_loop: bool = False
+) -> None:
+    """Check how the stages of a block, and of the blocks in it, depend on each other."""
+    _check_cycles(block, stages, problems, in_loop=in_loop)
+    for name, stage in stages.items():
+        at = (*block.at, name)
+        join = stage.spec.join
+        if isinstance(join, int) and join > len(stage.parents):
+            what = f"join {join}: the stage depends on {len(stage.parents)} only"
+            problems.add((*at, "join"), what)
+        elif join == "any" and not stage.parents:
+            problems.add((*at, "join"), "join any: the stage depends on no other stage")
+        inner = block.inner.get(name)
+        if inner is not None:
+            _check_group(at, stage, inner, problems)
+            _check_programs(inner, stage.body, problems, in_loop=stage.loop)
+
+
+def _check_group(at: DataPath, group: StageProgram, inner: Block, problems: Problems) -> None:
+    spec = group.spec
+    last = sinks(group.body)
+    declared = isinstance(spec, GroupStage) and bool(spec.output)
+    if not declared and len(last) > 1:
+        what = (
+            f"the group has {len(last)} last stages ({', '.join(last)}): say with `output:` what "
+            "it gives"
+        )
+        problems.add(at, what)
+    elif declared:
+        _check_reachable(inner, group.body, group.keeps, problems)
+    if group.until is not None and spec.repeat is not None:
+        found = group.until.references
+        if not (LOOP_NAMES & found.names.keys() or group.body.keys() & found.stages.keys()):
+            what = (
+                "until never changes from round to round: mention a stage of the loop, `round` or "
+                "`previous`"
+            )
+            problems.add((*at, "repeat", "until"), what)
+
+
+def _check_cycles(
+    block: Block, stages: Mapping[str, StageProgram], problems: Problems, *, in_loop: bool
+) -> None:
     done: set[str] = set()
     for start in stages:
         if (cycle := _find_cycle(start, stages, done)) is not None:
             names = " -> ".join(cycle)
-            problems.add(("stages", cycle[0]), f"the stages wait for each other: {names}")
+            hint = "; `previous` is the output of the round before" if in_loop else ""
+            what = f"the stages wait for each other: {names}{hint}"
+            problems.add((*block.at, cycle[0]), what)
 
 
 def _find_cycle(start: str, stages: Mapping[str, StageProgram], done: set[str]) -> list[str] | None:
@@ -59,12 +140,13 @@ def _find_cycle(start: str, stages: Mapping[str, StageProgram], done: set[str]) 
 
 
 def _check_reachable(
+    block: Block,
     stages: Mapping[str, StageProgram],
-    outputs: Mapping[str, Value | Template],
+    outputs: Iterable[str],
     problems: Problems,
 ) -> None:
     needed: set[str] = set()
-    open_ = [name for output in outputs.values() for name in output.references.stages]
+    open_ = list(outputs)
     while open_:
         name = open_.pop()
         if name in needed or name not in stages:
@@ -74,12 +156,33 @@ def _check_reachable(
     for name in stages:
         if name not in needed:
             what = f"no output depends on stage {name!r}: use it, name it in `outputs:`, or drop it"
-            problems.add(("stages", name), what)
+            if block.path:
+                what = f"the group's output does not depend on stage {name!r}: use it, or drop it"
+            problems.add((*block.at, name), what)
+
+
+def _check_shared(at: DataPath, stage: Stage, problems: Problems) -> None:
+    """Check what all kinds of stages may say."""
+    given = stage.model_fields_set
+    if stage.map is not None and stage.map.truncate and stage.map.max_items is None:
+        problems.add((*at, "map", "truncate"), "truncate needs `max_items`, the length to cut at")
+    repeat = stage.repeat
+    if repeat is not None and repeat.expect is not None and repeat.expect > repeat.max:
+        what = f"expect {repeat.expect:g} is more than max {repeat.max}"
+        problems.add((*at, "repeat", "expect"), what)
+    if stage.probability is not None and not stage.when:
+        problems.add((*at, "probability"), "probability says how likely `when` holds: add `when:`")
+    if stage.on_error == "default" and "default" not in given:
+        what = "on_error default needs `default:`, the output to go on with"
+        problems.add((*at, "on_error"), what)
+    if stage.on_error != "default" and "default" in given and stage.default is not None:
+        problems.add((*at, "default"), "default is used with `on_error: default` only")
 
 
 def _check_stage(at: DataPath, stage: Stage, problems: Problems) -> None:
     if isinstance(stage, LlmStage):
         _check_schema(at, stage, problems)
+        _check_default(at, stage, problems)
     elif isinstance(stage, SplitTool) and stage.overlap >= stage.size:
         what = f"overlap {stage.overlap} must be smaller than size {stage.size}"
         problems.add((*at, "overlap"), what)
@@ -90,6 +193,20 @@ def _check_stage(at: DataPath, stage: Stage, problems: Problems) -> None:
             problems.add(at, f"give exactly one of {', '.join(ways)}; got {len(given)}")
     elif isinstance(stage, PythonTool):
         _check_function(at, stage, problems)
+    elif isinstance(stage, GroupStage) and (stage.map is None) == (stage.repeat is None):
+        what = "a group has either `map:`, one run for each item, or `repeat:`, one for each round"
+        problems.add(at, what)
+
+
+def _check_default(at: DataPath, stage: LlmStage, problems: Problems) -> None:
+    if stage.on_error != "default" or stage.answer_schema is None:
+        return
+    try:
+        jsonschema.validate(stage.default, stage.answer_schema, cls=Draft202012Validator)
+    except jsonschema.ValidationError as error:
+        problems.add((*at, "default"), f"default violates the schema: {error.message[:200]}")
+    except SchemaError:
+        return  # reported already
 
 
 def _check_schema(at: DataPath, stage: LlmStage, problems: Problems) -> None:

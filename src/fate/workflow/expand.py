@@ -3,50 +3,59 @@
 It is the only part that turns a workflow's texts into what the core works with: segment keys and
 token counts. It writes nothing; whoever runs it stores the outputs.
 
-Stored outputs are plain text for `llm` and `join` stages, JSON text for every other tool. A map
-over an empty list has no items (`Expanded(tails=())`): it is done at once, with the output [].
+Stored outputs are plain text for `llm` and `join` stages, JSON text for every other tool, and for
+what stands in for an item or round of a group. A map over an empty list has no items
+(`Expanded(tails=())`): it is done at once, with the output [].
+
+Everything follows from ids and stored outputs, so that another process can go on; `recall` tells
+it what outputs do not say.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import jsonschema
 
 from fate.domain.catalog import Model
 from fate.domain.errors import FateError
 from fate.domain.graph import Graph, InstanceId, Path
-from fate.domain.messages import Expanded, ExpandFailed
-from fate.engines.base import CallRequest, CallResult
-from fate.workflow.forecast import forecast
-from fate.workflow.program import Argument, Program, StageProgram, compile_workflow
-from fate.workflow.render import (
-    ExpandError,
-    Expansion,
-    Names,
-    Parts,
-    Rendering,
-    evaluate,
-    segment,
+from fate.domain.messages import (
+    Command,
+    Dropped,
+    Event,
+    Expanded,
+    ExpandFailed,
+    Revealed,
+    Skipped,
 )
-from fate.workflow.spec import Json, LlmStage, WorkflowSpec
+from fate.engines.base import CallRequest, CallResult
+from fate.workflow.compile import compile_workflow
+from fate.workflow.forecast import Expectations, forecast, reveal
+from fate.workflow.places import Frame, Place
+from fate.workflow.program import Argument, Constant, Program
+from fate.workflow.render import Expansion, Parts, Rendering, segment
+from fate.workflow.spec import GroupStage, JoinTool, Json, LlmStage, WorkflowSpec
 from fate.workflow.template import as_text
+from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
-from fate.workflow.tools import run
-from fate.workflow.values import OutputReader, Values
+from fate.workflow.tools import encode, run
+from fate.workflow.twins import TwinIndex
+from fate.workflow.values import Names, OutputReader, Values
+
+Answer: TypeAlias = Expanded | Skipped | Revealed | ExpandFailed
 
 #: No tokenizer packs more characters of prose into a token: a prompt that is over the context by
 #: this measure surely is; nearer ones are left to the engine, which counts.
 _MAX_CHARACTERS_PER_TOKEN = 8
-#: Most items of one map.
-MAX_ITEMS = 100_000
 
 
 class Expander:
     """Renders one submitted workflow.
 
     `models` gives the model of every role; `outputs` is where finished texts are read.
-    `program` spares the parsing when many workflows share a spec.
+    `program` spares the parsing when many workflows share a spec, `history` tells what earlier
+    runs have seen. Calls are looked up in `twins` unless the workflow says `reuse: false`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - everything a rendering depends on
@@ -58,41 +67,103 @@ class Expander:
         counter: TokenCounter,
         outputs: OutputReader,
         program: Program | None = None,
+        *,
+        history: Expectations | None = None,
+        twins: TwinIndex | None = None,
     ) -> None:
         self.program = program if program is not None else compile_workflow(spec)
         self.workflow_id, self.counter = workflow_id, counter
-        self._models = models
+        self._models, self._history = models, history or Expectations()
         self._values = Values(self.program, workflow_id, inputs, outputs)
+        self._twins = twins if spec.reuse else None
         self._expansions: dict[InstanceId, Expansion] = {}
+        self._rounds: dict[InstanceId, int] = {}
 
     def graph(self) -> Graph:
         """Return the graph to submit, with what is known of its prompts before anything runs."""
-        return forecast(
-            self.program, self.workflow_id, self._values.inputs, self._models, self.counter
-        )
+        return forecast(self._values, self._models, self.counter, self._history)
 
-    def expand(self, instance: InstanceId) -> Expanded | ExpandFailed:
-        """Render an instance whose parents are done."""
+    def expand(self, instance: InstanceId) -> Answer:
+        """Render an instance whose parents are done, or tell a group's next scopes."""
+        place = self._place(instance)
         try:
-            expansion = self._expansion(instance)
+            if not self._rounds.get(instance) and not self._values.holds(place):
+                return Skipped(instance=instance)
+            if place.stage.body:
+                return self._revealed(place)
+            return self._expanded(place)
         except FateError as error:
             return ExpandFailed(instance=instance, reason=str(error))
-        if expansion.arguments:
-            return Expanded(instance=instance, tails=((),) * len(expansion.arguments))
-        stage = self._stage(instance)
-        tokenizer = self._model(stage).tokenizer if stage.spec.kind == "llm" else ""
+
+    def _expanded(self, place: Place) -> Expanded:
+        expansion, spec = self._expansion(place), place.stage.spec
+        if not isinstance(spec, LlmStage):
+            tails: tuple[Path, ...] = ((),) * len(expansion.arguments)
+            return Expanded(instance=place.instance, tails=tails)
+        model = self._models[spec.model]
         return Expanded(
-            instance=instance,
-            head=self._path(expansion.head, tokenizer),
-            tails=tuple([self._path(tail, tokenizer) for tail in expansion.tails]),
+            instance=place.instance,
+            head=self._path(expansion.head, model.tokenizer),
+            tails=tuple([self._path(tail, model.tokenizer) for tail in expansion.tails]),
+            twins=self._twins.mark(place.instance, spec, model.id, expansion)
+            if self._twins is not None
+            else (),
         )
+
+    def _revealed(self, group: Place) -> Revealed:
+        """Return all items of a map's body, or a loop's next round unless the last one is over."""
+        instance = group.instance
+        if group.stage.loop:
+            before = self._rounds.get(instance)
+            if before is None:
+                before = len(self._values.settled().frames(group))
+            ended = before > 0 and self._values.ends(Frame(group, before))
+            frames = [] if ended else [Frame(group, before + 1)]
+            self._rounds[instance] = before + len(frames)
+        else:
+            frames = self._values.settled().frames(group)
+        scopes = reveal(self._values, frames, self._models, self.counter, self._history)
+        return Revealed(instance=instance, scopes=scopes)
+
+    def default(self, instance: InstanceId, item: int) -> str | None:
+        """Take note that an item was dropped, of a group: one of its items or rounds.
+
+        Returns:
+            What to store as its output: the declared default. None where later stages go on
+            without it.
+        """
+        self._values.dropped.add((instance, item))
+        if self._twins is not None:
+            self._twins.forget(instance, item)
+        spec = self._place(instance).stage.spec
+        if spec.on_error != "default":
+            return None
+        plain = isinstance(spec, JoinTool) or (
+            isinstance(spec, LlmStage) and spec.answer_schema is None
+        )
+        return as_text(spec.default) if plain else encode(spec.default)
+
+    def recall(self, message: Event | Command) -> None:
+        """Take note of what a former process recorded, for what outputs alone do not tell.
+
+        Which items were dropped without a default, and how many rounds were begun. Other messages
+        and other workflows' mean nothing here.
+        """
+        if not isinstance(message, Dropped | Revealed):
+            return
+        if not message.instance.startswith(f"{self.workflow_id}/"):
+            return
+        if isinstance(message, Dropped):
+            self._values.dropped.add((message.instance, message.item))
+        elif message.scopes and self._place(message.instance).stage.loop:
+            self._rounds[message.instance] = message.scopes[-1].index
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Return the call of one item."""
-        expansion, stage = self._expansion(instance), self._stage(instance)
-        spec = cast("LlmStage", stage.spec)
+        place = self._place(instance)
+        expansion, spec = self._expansion(place), cast("LlmStage", place.stage.spec)
         return CallRequest(
-            model=self._model(stage).id,
+            model=self._models[spec.model].id,
             parts=expansion.head + expansion.tails[item],
             max_tokens=spec.max_tokens,
             sequence=sequence,
@@ -110,25 +181,25 @@ class Expander:
         Raises:
             ToolError: the tool failed; the message names the stage.
         """
-        stage = self._stage(instance)
-        assert not isinstance(stage.spec, LlmStage)
-        return run(stage.name, stage.spec, self._expansion(instance).arguments[item])
+        place = self._place(instance)
+        assert not isinstance(place.stage.spec, LlmStage | GroupStage)
+        return run(place.stage.path, place.stage.spec, self._expansion(place).arguments[item])
 
     def check(self, instance: InstanceId, item: int, text: str) -> str | None:
         """Return why an answer is not acceptable, or None; another attempt may do better."""
-        stage = self._stage(instance)
+        stage = self._place(instance).stage
         schema = stage.spec.answer_schema if isinstance(stage.spec, LlmStage) else None
         if schema is None:
             return None
         try:
             value = json.loads(text)
         except ValueError as error:
-            return f"stage {stage.name!r}, item {item}: the answer is not JSON: {error}"
+            return f"stage {stage.path!r}, item {item}: the answer is not JSON: {error}"
         try:
             jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
         except jsonschema.ValidationError as error:
             return (
-                f"stage {stage.name!r}, item {item}: the answer violates the schema "
+                f"stage {stage.path!r}, item {item}: the answer violates the schema "
                 f"at {error.json_path}: {error.message[:200]}"
             )
         return None
@@ -139,81 +210,56 @@ class Expander:
         for part, tokens in zip(request.parts, result.part_tokens, strict=False):
             self.counter.learn(tokenizer, part.key, part.text, tokens)
 
-    def results(self) -> dict[str, Any]:
-        """Return the declared outputs; those that need an unfinished stage are left out."""
-        finished = self._finished_stages()
+    def results(self, *, ended: bool = False) -> dict[str, Any]:
+        """Return the declared outputs; those that need an unfinished stage are left out.
+
+        Args:
+            ended: the workflow ended well: what has no output by now was skipped or dropped.
+        """
+        settled, find = self._values.settled(), self._values.places.find
         return {
             name: self._output(name, output)
             for name, output in self.program.outputs.items()
-            if finished.issuperset(output.references.stages)
+            if ended or all(settled.is_over(find(n, None)) for n in output.references.stages)
         }
 
     def _output(self, name: str, output: Argument) -> Json:
-        return evaluate(self._values, output, Names(), f"outputs.{name}")
+        try:
+            return self._values.evaluate(output, Names(), f"outputs.{name}")
+        except ExpandError:
+            assert not isinstance(output, Constant)
+            places = [self._values.places.find(n, None) for n in output.references.stages]
+            if any(self._values.settled().state(place) == "skipped" for place in places):
+                return None  # it is a part of something that is not there
+            raise
 
-    def _finished_stages(self) -> set[str]:
-        """Return the stages all of whose items, and whose parents, have their outputs."""
-        finished: set[str] = set()
-        for name, stage in self.program.stages.items():
-            if not finished.issuperset(stage.parents):
-                continue
-            wanted = 1
-            if stage.over is not None:
-                try:
-                    wanted = len(self._expansion(f"{self.workflow_id}/{name}").tails)
-                except FateError:
-                    continue  # the list is not one, hence the workflow failed
-            if self._values.finished_items(name) == wanted:
-                finished.add(name)
-        return finished
+    def _place(self, instance: InstanceId) -> Place:
+        return self._values.places.locate(instance)
 
-    def _stage(self, instance: InstanceId) -> StageProgram:
-        return self.program.stages[instance.removeprefix(f"{self.workflow_id}/")]
-
-    def _model(self, stage: StageProgram) -> Model:
-        assert isinstance(stage.spec, LlmStage)
-        return self._models[stage.spec.model]
-
-    def _expansion(self, instance: InstanceId) -> Expansion:
-        found = self._expansions.get(instance)
+    def _expansion(self, place: Place) -> Expansion:
+        found = self._expansions.get(place.instance)
         if found is None:
-            stage = self._stage(instance)
-            rendering, items = Rendering(self._values, stage), self._items(stage)
-            if isinstance(stage.spec, LlmStage):
+            rendering = Rendering(self._values, place)
+            items = [None] if place.stage.over is None else self._values.elements(place)
+            if isinstance(place.stage.spec, LlmStage):
                 found = rendering.prompts(items)
-                self._check_context(stage, found)
+                self._check_context(place, found)
             else:
                 found = rendering.arguments(items)
-            self._expansions[instance] = found
+            self._expansions[place.instance] = found
         return found
-
-    def _items(self, stage: StageProgram) -> list[Any]:
-        """Return the elements of a map's list; one empty item for a stage that is no map."""
-        if stage.over is None:
-            return [None]
-        where = f"stages.{stage.name}.map.over"
-        items = evaluate(self._values, stage.over, Names(), where)
-        if not isinstance(items, list):
-            raise ExpandError(f"{self._where(where)}: needs a list, got {as_text(items)[:80]!r}")
-        elements = cast("list[Any]", items)
-        if len(elements) > MAX_ITEMS:
-            raise ExpandError(f"{self._where(where)}: {len(elements)} items, at most {MAX_ITEMS}")
-        return elements
-
-    def _where(self, place: str) -> str:
-        return f"workflow {self.program.spec.name!r}, {place}"
 
     def _path(self, parts: Parts, tokenizer: str) -> Path:
         return tuple([segment(part, tokenizer, self.counter) for part in parts])
 
-    def _check_context(self, stage: StageProgram, expansion: Expansion) -> None:
-        model = self._model(stage)
+    def _check_context(self, place: Place, expansion: Expansion) -> None:
+        model = self._models[cast("LlmStage", place.stage.spec).model]
         head = sum(len(part.text) for part in expansion.head)
         longest = max((sum(len(p.text) for p in tail) for tail in expansion.tails), default=0)
         tokens = (head + longest) // _MAX_CHARACTERS_PER_TOKEN
         if tokens > model.context_tokens:
+            where = self._values.where(f"stages.{place.stage.path}")
             raise ExpandError(
-                f"{self._where(f'stages.{stage.name}')}: the prompt has at least {tokens} tokens, "
-                f"model {model.id!r} takes {model.context_tokens}; split the text, or raise the "
-                "context"
+                f"{where}: the prompt has at least {tokens} tokens, model {model.id!r} takes "
+                f"{model.context_tokens}; split the text, or raise the context"
             )

@@ -8,13 +8,16 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from fate.workflow.check import check_draft
-from fate.workflow.problems import FileError, Problems, WorkflowError, suggest
-from fate.workflow.program import Draft
+from fate.workflow.problems import DataPath, FileError, Problems, WorkflowError, suggest
+from fate.workflow.program import Block, Draft, block_of
 from fate.workflow.source import Document, read_yaml
-from fate.workflow.spec import STAGE_MODELS, InputSpec, Stage, WorkflowSpec, stage_tag
+from fate.workflow.spec import STAGE_MODELS, GroupStage, InputSpec, Stage, WorkflowSpec, stage_tag
 
 FORMAT = "fate.workflow/1"
-_TOOLS = [tag for tag in STAGE_MODELS if tag not in ("llm", "python")]
+_KINDS = ("llm", "tool", "group")
+_TOOLS = [tag for tag in STAGE_MODELS if tag not in ("llm", "python", "group")]
+#: What stands in for the parts of `map` and `repeat` that cannot be understood.
+_REQUIRED: dict[str, dict[str, Any]] = {"map": {"over": "{{ [] }}"}, "repeat": {"max": 1}}
 _PLACEHOLDER = {"placeholder": {"kind": "llm", "model": "any", "prompt": "any"}}
 
 
@@ -34,9 +37,7 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
         problems.add(at, what)
     _check_top(data, problems)
     draft = _draft(data, problems)
-    if any(
-        isinstance(stage, dict) and "python" in stage for stage in _mapping(data, "stages").values()
-    ):
+    if _calls_own_code(data):
         _search_modules_in(Path(path).resolve().parent)
     check_draft(draft, problems)
     if problems.lines:
@@ -64,6 +65,15 @@ def _search_modules_in(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
+def _calls_own_code(data: Mapping[str, Any]) -> bool:
+    """Whether a stage, inside groups too, has a function of the user's."""
+    stages = _mapping(data, "stages")
+    return any(
+        "python" in _mapping(stages, name) or _calls_own_code(_mapping(stages, name))
+        for name in stages
+    )
+
+
 def _mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = data.get(key)
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
@@ -89,7 +99,7 @@ def _draft(data: dict[str, Any], problems: Problems) -> Draft:
     return Draft(
         inputs={name: _input(raw) for name, raw in _mapping(data, "inputs").items()},
         roles=_mapping(data, "roles"),
-        stages={n: _stage(n, raw, problems) for n, raw in _mapping(data, "stages").items()},
+        block=_block(data, ("stages",), "", problems),
         outputs={name: text for name, text in outputs.items() if isinstance(text, str)},
     )
 
@@ -101,8 +111,20 @@ def _input(raw: object) -> InputSpec | None:
         return None  # reported with the top of the file
 
 
-def _stage(name: str, raw: object, problems: Problems) -> Stage | None:
-    at = ("stages", name)
+def _block(data: Mapping[str, Any], at: DataPath, path: str, problems: Problems) -> Block:
+    """Check the stages that stand side by side at a place, each on its own."""
+    raws = _mapping(data, "stages")
+    stages = {name: _stage((*at, name), raw, problems) for name, raw in raws.items()}
+    inner = {
+        name: _block(raws[name], (*at, name, "stages"), f"{path}{name}.", problems)
+        for name, stage in stages.items()
+        if isinstance(stage, GroupStage)
+    }
+    return block_of(stages, at, path, inner)
+
+
+def _stage(at: DataPath, raw: object, problems: Problems) -> Stage | None:
+    name = str(at[-1])
     if not name.isidentifier() or not name.isascii():
         what = f"stage name {name!r}: use letters, digits and _, not starting with a digit"
         problems.add(at, what)
@@ -111,10 +133,15 @@ def _stage(name: str, raw: object, problems: Problems) -> Stage | None:
         return None
     stage = cast("dict[str, Any]", raw)
     tag = stage_tag(stage)
-    if tag not in STAGE_MODELS or (tag != "llm" and stage.get("kind") != "tool"):
+    if tag not in STAGE_MODELS or (tag not in _KINDS and stage.get("kind") != "tool"):
         key = "tool" if stage.get("kind") == "tool" and "tool" in stage else "kind"
         problems.add((*at, key), _unknown_kind(stage))
         return None
+    if tag == "group":
+        if "stages" in stage and not _mapping(stage, "stages"):
+            problems.add((*at, "stages"), f"group {name!r} is empty: give it at least one stage")
+        if "stages" in stage:  # checked one by one
+            stage = {**stage, "stages": _PLACEHOLDER}
     try:
         return cast("Stage", STAGE_MODELS[tag].model_validate(stage))
     except ValidationError as error:
@@ -124,10 +151,18 @@ def _stage(name: str, raw: object, problems: Problems) -> Stage | None:
 
 def _salvaged(tag: str, stage: Mapping[str, Any], error: ValidationError) -> Stage | None:
     """Return a stage without its bad keys, so that the rest of it is checked too."""
-    bad = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+    places = [detail["loc"] for detail in error.errors() if detail["loc"]]
+    bad = {place[0] for place in places}
+    inside = {place[:2] for place in places}
+    repaired = {
+        key: required
+        | {k: value for k, value in _mapping(stage, key).items() if (key, k) not in inside}
+        for key, required in _REQUIRED.items()
+        if key in bad
+    }
     try:
         rest = {key: value for key, value in stage.items() if key not in bad}
-        return cast("Stage", STAGE_MODELS[tag].model_validate(rest))
+        return cast("Stage", STAGE_MODELS[tag].model_validate(rest | repaired))
     except ValidationError:
         return None
 
@@ -137,7 +172,7 @@ def _unknown_kind(stage: Mapping[str, Any]) -> str:
     if kind is None:
         return "the key 'kind' is missing: write `kind: llm` or `kind: tool`"
     if kind != "tool":
-        return f"unknown kind {kind!r}.{suggest(str(kind), ['llm', 'tool'])}"
+        return f"unknown kind {kind!r}.{suggest(str(kind), _KINDS)}"
     if "tool" not in stage:
         return f"name the tool: `tool:` one of {', '.join(_TOOLS)}, or `python: module:function`"
     return f"unknown tool {stage['tool']!r}.{suggest(str(stage['tool']), _TOOLS)}"

@@ -6,7 +6,19 @@ Everything here is what a user writes, nothing is derived. Keys nobody knows are
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+
+from fate.domain.graph import OnError
 
 #: Names appear in templates (`stages.notes.output`), so they are plain identifiers.
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -42,18 +54,56 @@ class MapSpec(Base):
     """Run the stage once per element of a list; `item` names the element in templates.
 
     `over` is one template expression, `items` the expected length where nothing tells it.
+    A list of more than `max_items` fails the stage, or is cut there with `truncate`.
     """
 
     over: str
     item: Name = "item"
     items: int = Field(default=8, ge=0)
+    max_items: int | None = Field(default=None, ge=1)
+    truncate: bool = False
+
+
+class RepeatSpec(Base):
+    """Run the stage again and again: at most `max` rounds, until an expression holds.
+
+    `until` is asked after each round; `expect` is the expected number of rounds.
+    """
+
+    max: int = Field(ge=1, le=1000)
+    until: str = ""
+    expect: float | None = Field(default=None, ge=1.0)
+
+
+def _check_join(value: object, validate: ValidatorFunctionWrapHandler) -> "Join":
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("must be any, all, or a number of stages from 1 on") from None
+
+
+Join: TypeAlias = Literal["any", "all"] | int
 
 
 class StageBase(Base):
-    """What all stages share. `after` adds parents that no template mentions."""
+    """What all stages share. `after` adds parents that no template mentions.
+
+    `when` is one template expression: the stage is skipped where it is false. `probability` is
+    how likely it is to hold. `join` is how many parents must be done before the stage starts.
+    `on_error` says what happens to an item whose attempts are used up; `default` is its output
+    with `on_error: default`.
+    """
 
     map: MapSpec | None = None
+    repeat: RepeatSpec | None = None
     after: tuple[str, ...] = Field(default=(), strict=False)
+    when: str = ""
+    probability: float | None = Field(default=None, ge=0.0, le=1.0)
+    join: Annotated[
+        Literal["any", "all"] | Annotated[int, Field(ge=1)], WrapValidator(_check_join)
+    ] = "all"
+    on_error: OnError = "fail"
+    default: JsonValue = None
 
 
 class LlmStage(StageBase):
@@ -136,8 +186,19 @@ class PythonTool(ToolBase):
     timeout_s: float = Field(default=60.0, gt=0.0)
 
 
+class GroupStage(StageBase):
+    """Stages that belong together: run for each element of a list, or in rounds.
+
+    `output` is a template over the stages inside, their only last stage's output by default.
+    """
+
+    kind: Literal["group"] = "group"
+    stages: dict[Name, "TaggedStage"] = Field(min_length=1)
+    output: str = ""
+
+
 ToolStage: TypeAlias = SplitTool | JoinTool | SelectTool | JsonTool | PythonTool
-Stage: TypeAlias = LlmStage | ToolStage
+Stage: TypeAlias = LlmStage | ToolStage | GroupStage
 
 #: Tag -> model: what `stage_tag` finds, and the order of the file format's documentation.
 STAGE_MODELS: dict[str, type[StageBase]] = {
@@ -147,13 +208,14 @@ STAGE_MODELS: dict[str, type[StageBase]] = {
     "select": SelectTool,
     "json": JsonTool,
     "python": PythonTool,
+    "group": GroupStage,
 }
 
 
 def stage_tag(value: object) -> str | None:
     """Return which stage model a raw value asks for; None where it does not say."""
-    if isinstance(value, LlmStage):
-        return "llm"
+    if isinstance(value, LlmStage | GroupStage):
+        return value.kind
     if isinstance(value, PythonTool):
         return "python"
     if isinstance(value, ToolBase):
@@ -172,7 +234,8 @@ TaggedStage: TypeAlias = Annotated[
     | Annotated[JoinTool, Tag("join")]
     | Annotated[SelectTool, Tag("select")]
     | Annotated[JsonTool, Tag("json")]
-    | Annotated[PythonTool, Tag("python")],
+    | Annotated[PythonTool, Tag("python")]
+    | Annotated[GroupStage, Tag("group")],
     Discriminator(stage_tag),
 ]
 
@@ -181,7 +244,8 @@ class WorkflowSpec(Base):
     """A workflow: inputs, model roles with their default models, stages, outputs.
 
     `outputs` are named templates; without any, every stage no other stage uses is an output.
-    `wait_class` selects the bound on waiting (`max_wait_s` in the cluster file).
+    `wait_class` selects the bound on waiting (`max_wait_s` in the cluster file). `reuse` lets one
+    answer stand for all identical calls of a run.
     """
 
     format: Literal["fate.workflow/1"] = "fate.workflow/1"
@@ -192,3 +256,4 @@ class WorkflowSpec(Base):
     stages: dict[Name, TaggedStage] = Field(min_length=1)
     outputs: dict[Name, str] = {}
     wait_class: str = "default"
+    reuse: bool = True

@@ -20,6 +20,8 @@ from fate.workflow.spec import Json
 
 _EXPRESSION = re.compile(r"^\s*\{\{-?(.*?)-?\}\}\s*$", re.DOTALL)
 _BORROWING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
+#: What a loop adds to the names templates may use.
+LOOP_NAMES = frozenset({"round", "previous"})
 #: What an expression over a user's values can raise; anything else is a bug of ours.
 RENDER_ERRORS = (
     jinja2.TemplateError,
@@ -33,7 +35,9 @@ RENDER_ERRORS = (
 
 
 def as_text(value: object) -> str:
-    """Return a value as a prompt shows it: text as it is, anything else as JSON."""
+    """Return a value as a prompt shows it: text as it is, none as nothing, the rest as JSON."""
+    if value is None:
+        return ""
     if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
@@ -102,7 +106,14 @@ class OutputPiece:
 
 @dataclass(frozen=True, slots=True)
 class ItemPiece:
-    """`{{ item }}`, bare."""
+    """`{{ item }}`, bare, of the stage's own map or of a group around it."""
+
+    name: str = "item"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousPiece:
+    """`{{ previous }}`, bare: the output of the round before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +125,43 @@ class Computed:
     line: int
 
 
-Piece: TypeAlias = Static | InputPiece | OutputPiece | ItemPiece | Computed
+Piece: TypeAlias = Static | InputPiece | OutputPiece | ItemPiece | PreviousPiece | Computed
 
 
 @dataclass(slots=True)
 class References:
-    """What a template mentions, with the first line of each mention."""
+    """What a template mentions, with the first line of each mention.
+
+    `names` are the other names: items, `round`, `previous`.
+    """
 
     inputs: dict[str, int] = field(default_factory=dict[str, int])
     stages: dict[str, int] = field(default_factory=dict[str, int])
-    uses_item: bool = False
+    names: dict[str, int] = field(default_factory=dict[str, int])
 
     def merge(self, other: "References") -> None:
         """Add another template's references."""
         self.inputs |= other.inputs | self.inputs
         self.stages |= other.stages | self.stages
-        self.uses_item |= other.uses_item
+        self.names |= other.names | self.names
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The names a template may use: `item` is the map's variable, `mapped` the mapped stages."""
+class Visible:
+    """The names a template may use beside `inputs` and `stages`.
 
-    item: str = ""
+    `items` are those of the maps around it, `in_loop` allows `round` and `previous`, `mapped`
+    names the stages whose outputs are lists.
+    """
+
+    items: frozenset[str] = frozenset()
+    in_loop: bool = False
     mapped: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names themselves."""
+        return self.items | LOOP_NAMES if self.in_loop else self.items
 
 
 @dataclass(slots=True)
@@ -166,7 +190,7 @@ class Value:
         return value
 
 
-def parse(source: str, scope: Scope) -> Template:
+def parse(source: str, visible: Visible) -> Template:
     """Parse a template into pieces, checking every name, filter and test it uses."""
     result = Template()
     try:
@@ -174,16 +198,16 @@ def parse(source: str, scope: Scope) -> Template:
     except jinja2.TemplateSyntaxError as error:
         result.problems.append((error.lineno, f"template syntax: {error.message}"))
         return result
-    result.problems.extend(_unknown_names(tree, scope))
-    result.problems.extend(_misused(tree, scope, result.references))
+    result.problems.extend(_unknown_names(tree, visible))
+    result.problems.extend(_misused(tree, visible, result.references))
     if not result.problems:
-        result.pieces = tuple(_merged(_cut(tree, scope)))
+        result.pieces = tuple(_merged(_cut(tree, visible)))
     return result
 
 
-def parse_value(source: str, scope: Scope) -> tuple[Value | None, Template]:
+def parse_value(source: str, visible: Visible) -> tuple[Value | None, Template]:
     """Parse a text that must be exactly one `{{ expression }}`; problems are in the template."""
-    template = parse(source, scope)
+    template = parse(source, visible)
     match = _EXPRESSION.match(source)
     pieces = [p for p in template.pieces if not (isinstance(p, Static) and not p.text.strip())]
     if template.problems:
@@ -195,7 +219,7 @@ def parse_value(source: str, scope: Scope) -> tuple[Value | None, Template]:
     return Value(match.group(1).strip(), template.references, pieces[0]), template
 
 
-def _unknown_names(tree: nodes.Template, scope: Scope) -> Iterator[tuple[int, str]]:
+def _unknown_names(tree: nodes.Template, visible: Visible) -> Iterator[tuple[int, str]]:
     unknown_filter = False
     for kind, known in ((nodes.Filter, ENVIRONMENT.filters), (nodes.Test, ENVIRONMENT.tests)):
         for node in tree.find_all(kind):
@@ -209,7 +233,7 @@ def _unknown_names(tree: nodes.Template, scope: Scope) -> Iterator[tuple[int, st
         yield node.lineno, f"{word} is not available: templates stand alone"
     if unknown_filter:
         return  # the search for undeclared names compiles, which these would stop
-    allowed = {"inputs", "stages", *([scope.item] if scope.item else [])}
+    allowed = {"inputs", "stages", *visible.names}
     undeclared = meta.find_undeclared_variables(tree) - allowed - set(ENVIRONMENT.globals)
     for node in tree.find_all(nodes.Name):
         if node.name in undeclared and node.ctx == "load":
@@ -219,10 +243,12 @@ def _unknown_names(tree: nodes.Template, scope: Scope) -> Iterator[tuple[int, st
 def _unknown_name(name: str, allowed: set[str]) -> str:
     if name == "item":
         return "'item' exists only in a stage with `map:`"
+    if name in LOOP_NAMES:
+        return f"{name!r} exists only in a stage or group with `repeat:`"
     return f"{name!r} is not defined.{suggest(name, allowed)}"
 
 
-def _misused(tree: nodes.Node, scope: Scope, found: References) -> Iterator[tuple[int, str]]:
+def _misused(tree: nodes.Node, visible: Visible, found: References) -> Iterator[tuple[int, str]]:
     """Yield wrong uses of `inputs` and `stages`; collect the right ones in `found`."""
     if (stage := _stage_output(tree)) is not None:
         found.stages.setdefault(stage, tree.lineno)
@@ -236,9 +262,10 @@ def _misused(tree: nodes.Node, scope: Scope, found: References) -> Iterator[tupl
     if isinstance(tree, nodes.Name) and tree.ctx == "load":
         if tree.name in ("inputs", "stages"):
             yield tree.lineno, f"write `{tree.name}.NAME`: {tree.name!r} alone is not a value"
-        found.uses_item |= tree.name == scope.item
+        if tree.name in visible.names:
+            found.names.setdefault(tree.name, tree.lineno)
     for child in tree.iter_child_nodes():
-        yield from _misused(child, scope, found)
+        yield from _misused(child, visible, found)
 
 
 def _member(node: nodes.Node, root: str) -> str | None:
@@ -263,42 +290,49 @@ def _stage_output(node: nodes.Node) -> str | None:
     return None
 
 
-def _cut(tree: nodes.Template, scope: Scope) -> Iterator[Piece]:
+def _cut(tree: nodes.Template, visible: Visible) -> Iterator[Piece]:
     """Cut a template at its top level; `set` and macros are repeated before what follows them."""
     prelude: list[nodes.Node] = []
     for statement in tree.body:
         if isinstance(statement, nodes.Output):
             for child in statement.nodes:
-                yield _piece(child, prelude, scope)
+                yield _piece(child, prelude, visible)
         elif isinstance(statement, nodes.Assign | nodes.AssignBlock | nodes.Macro):
             prelude.append(statement)
         else:
-            yield _computed(statement, prelude, scope)
+            yield _computed(statement, prelude, visible)
 
 
-def _piece(node: nodes.Expr, prelude: list[nodes.Node], scope: Scope) -> Piece:
+def _piece(node: nodes.Expr, prelude: list[nodes.Node], visible: Visible) -> Piece:
     if isinstance(node, nodes.TemplateData):
         return Static(node.data)
-    if not prelude:  # a `set` might have given these names another meaning
-        if (name := _input_name(node)) is not None:
-            return InputPiece(name)
-        if (stage := _stage_output(node)) is not None:
-            return OutputPiece(stage)
-        if isinstance(node, nodes.Name) and node.name == scope.item:
-            return ItemPiece()
-        if (joined := _joined(node, scope)) is not None:
-            return joined
+    # a `set` might have given these names another meaning
+    if not prelude and (bare := _bare(node, visible)) is not None:
+        return bare
     output = nodes.Output([node], lineno=node.lineno)
-    return _computed(output, prelude, scope)
+    return _computed(output, prelude, visible)
 
 
-def _joined(node: nodes.Expr, scope: Scope) -> OutputPiece | None:
+def _bare(node: nodes.Expr, visible: Visible) -> Piece | None:
+    """Return the piece for a reference that stands alone."""
+    if (name := _input_name(node)) is not None:
+        return InputPiece(name)
+    if (stage := _stage_output(node)) is not None:
+        return OutputPiece(stage)
+    if isinstance(node, nodes.Name) and node.name in visible.items:
+        return ItemPiece(node.name)
+    if isinstance(node, nodes.Name) and node.name == "previous" and visible.in_loop:
+        return PreviousPiece()
+    return _joined(node, visible)
+
+
+def _joined(node: nodes.Expr, visible: Visible) -> OutputPiece | None:
     """Return the piece for `stages.x.output | join('...')` of a mapped stage."""
     if not isinstance(node, nodes.Filter) or node.name != "join" or node.node is None:
         return None
     stage = _stage_output(node.node)
     plain = not node.kwargs and node.dyn_args is None and node.dyn_kwargs is None
-    if stage is None or stage not in scope.mapped or not plain or len(node.args) > 1:
+    if stage is None or stage not in visible.mapped or not plain or len(node.args) > 1:
         return None
     argument = node.args[0] if node.args else nodes.Const("")
     if not isinstance(argument, nodes.Const) or not isinstance(argument.value, str):
@@ -306,11 +340,11 @@ def _joined(node: nodes.Expr, scope: Scope) -> OutputPiece | None:
     return OutputPiece(stage, argument.value)
 
 
-def _computed(node: nodes.Node, prelude: list[nodes.Node], scope: Scope) -> Computed:
+def _computed(node: nodes.Node, prelude: list[nodes.Node], visible: Visible) -> Computed:
     tree = nodes.Template([*prelude, node], lineno=1)
     tree.set_environment(ENVIRONMENT)
     references = References()
-    for _ in _misused(tree, scope, references):
+    for _ in _misused(tree, visible, references):
         raise AssertionError("wrong uses were reported before")
     return Computed(ENVIRONMENT.from_string(tree), references, node.lineno)
 

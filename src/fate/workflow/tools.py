@@ -65,6 +65,11 @@ def import_function(target: str) -> Callable[..., Any]:
     return function
 
 
+def encode(value: Json) -> str:
+    """Return a value as it is stored."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def decode(stored: str) -> Json:
     """Return the value of a stored JSON result."""
     return json.loads(stored)
@@ -102,8 +107,8 @@ def split(text: str, spec: SplitTool) -> list[str]:
 
 
 def join(value: Json, separator: str) -> str:
-    """Put the elements of a list together to one text."""
-    return separator.join(as_text(each) for each in _list(value))
+    """Put the elements of a list together to one text; what is none is left out."""
+    return separator.join(as_text(each) for each in _list(value) if each is not None)
 
 
 def select(value: Json, spec: SelectTool) -> Json:

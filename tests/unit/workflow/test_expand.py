@@ -11,8 +11,8 @@ from fate.engines.base import CallResult
 from fate.workflow.builder import ITEM as EACH
 from fate.workflow.builder import Workflow
 from fate.workflow.expand import Expander
-from fate.workflow.render import text_key
 from fate.workflow.spec import MapSpec
+from fate.workflow.texts import text_key
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.values import MemoryOutputs
 

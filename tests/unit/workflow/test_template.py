@@ -8,13 +8,13 @@ from fate.workflow.template import (
     InputPiece,
     ItemPiece,
     OutputPiece,
-    Scope,
     Static,
+    Visible,
     parse,
     parse_value,
 )
 
-SCOPE = Scope(item="item", mapped=frozenset({"notes"}))
+SCOPE = Visible(items=frozenset({"item"}), mapped=frozenset({"notes"}))
 
 
 def test_a_template_is_cut_at_its_top_level() -> None:
@@ -34,12 +34,12 @@ def test_a_template_is_cut_at_its_top_level() -> None:
     )
     assert [type(piece) for piece in template.pieces[5:]] == [Computed, Computed]
     assert list(template.references.stages) == ["notes", "one"]
-    assert template.references.uses_item
+    assert "item" in template.references.names
 
 
 def test_set_reaches_the_pieces_behind_it() -> None:
     """Pieces are rendered one by one, yet a `set` before them holds."""
-    template = parse("{% set a = inputs.x * 2 %}{{ a }} and {{ a + 1 }}", Scope())
+    template = parse("{% set a = inputs.x * 2 %}{{ a }} and {{ a + 1 }}", Visible())
     rendered = [
         piece.program.render({"inputs": {"x": 3}})
         for piece in template.pieces
@@ -64,21 +64,21 @@ def test_set_reaches_the_pieces_behind_it() -> None:
 )
 def test_mistakes_are_found_without_rendering(source: str, line: int, what: str) -> None:
     """Names, filters and tests are checked when the file is loaded."""
-    problems = parse(source, Scope()).problems
+    problems = parse(source, Visible()).problems
     assert len(problems) == 1
     assert problems[0][0] == line and what in problems[0][1]
 
 
 def test_keys_of_mappings_win_over_methods() -> None:
     """`inputs.items` is the input, not a method of a dictionary."""
-    value, _ = parse_value("{{ inputs.items }}", Scope())
+    value, _ = parse_value("{{ inputs.items }}", Visible())
     assert value is not None
     assert value.evaluate({"inputs": {"items": [1, 2]}}) == [1, 2]
 
 
 def test_values_become_json_in_text() -> None:
     """Lists, mappings, booleans and nothing look like JSON, not like Python."""
-    (piece,) = parse("{{ [inputs.a, true, none, {'k': 'é'}] }}", Scope()).pieces
+    (piece,) = parse("{{ [inputs.a, true, none, {'k': 'é'}] }}", Visible()).pieces
     assert isinstance(piece, Computed)
     assert piece.program.render({"inputs": {"a": "x"}}) == '["x", true, null, {"k": "é"}]'
 
@@ -98,7 +98,7 @@ def test_values_become_json_in_text() -> None:
 )
 def test_the_sandbox_holds_and_missing_values_raise(source: str) -> None:
     """No way to Python's internals, no mutation, no silent blanks."""
-    value, template = parse_value(source, Scope())
+    value, template = parse_value(source, Visible())
     assert value is not None, template.problems
     with pytest.raises(RENDER_ERRORS):
         print(value.evaluate({"inputs": {"a": "x", "l": [], "d": {}}}))  # noqa: T201
