@@ -35,6 +35,7 @@ from fate.domain.messages import (
     DeviceLost,
     DeviceReady,
     Done,
+    Dropped,
     Event,
     Expand,
     Expanded,
@@ -46,6 +47,7 @@ from fate.domain.messages import (
     PlanLate,
     Planned,
     RequestPlan,
+    Reuse,
     RunTool,
     Submitted,
     Unload,
@@ -96,6 +98,8 @@ class Ledger:
             case Cancel(activity=activity):
                 assert isinstance(self.running[activity], Call | RunTool)
                 self.cancelling.add(activity)
+            case Reuse() | Dropped():
+                pass
             case _:
                 self._begin(command)
 

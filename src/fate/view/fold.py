@@ -103,6 +103,8 @@ class Fold:
                 self._planned(event)
             case m.ItemDone() | m.Done() | m.Failed() | m.Cancelled():
                 self._outcome(event)
+            case m.Skipped() | m.Revealed() | m.Resumed():
+                pass
             case m.PlanLate() | m.Woke() | m.CancelAll():
                 pass
 
@@ -135,7 +137,7 @@ class Fold:
                 self._open("tool", command.activity, HOST, "", command.chunk)
             case m.WorkflowEnded():
                 self._workflow_ended(command)
-            case m.Expand() | m.Cancel() | m.WakeAt():
+            case m.Expand() | m.Cancel() | m.WakeAt() | m.Reuse() | m.Dropped():
                 pass
 
     def _open(
