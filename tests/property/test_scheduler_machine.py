@@ -200,6 +200,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         slots=st.integers(1, 2),
         chunk_s=st.sampled_from([0.0, 0.3, 5.0]),
         attempts=st.integers(1, 3),
+        backoff_s=st.sampled_from([0.0, 0.0, 2.0]),
         eager=st.booleans(),
         closing=st.sampled_from(CLOSINGS),
     )
@@ -210,6 +211,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         slots: int,
         chunk_s: float,
         attempts: int,
+        backoff_s: float,
         eager: bool,
         closing: Closing,
     ) -> None:
@@ -218,6 +220,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         options = SchedulerOptions(
             chunk_s=chunk_s,
             max_attempts=attempts,
+            retry_backoff_s=backoff_s,
             max_wait_s={"default": 20.0},
             frontier_min=4,
             frontier_max=6,
@@ -473,7 +476,16 @@ class SchedulerMachine(RuleBasedStateMachine):
             device = min(ledger.lost - ledger.final)
             ledger.lost.discard(device)
             return [DeviceReady(device=device)]
-        return []
+        return self._next_alarm()
+
+    def _next_alarm(self) -> Sequence[Event]:
+        """Nothing else is left to happen: time passes until the next alarm."""
+        if not self.ledger.wakes:
+            return []
+        at_s = min(self.ledger.wakes)
+        self.ledger.wakes.remove(at_s)
+        self.now_s = max(self.now_s, at_s)
+        return [Woke(at_s=at_s)]
 
     def _closing_answer(self, request: RequestPlan) -> Event:
         ledger = self.ledger

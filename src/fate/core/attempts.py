@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from fate.core.chain import Chain
+from fate.core.chain import HOST, Chain
+from fate.core.delays import Delayed, pause_s
 from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
+from fate.domain.graph import Chunk
 
 
 @dataclass(slots=True)
@@ -24,19 +26,35 @@ class Attempts:
         avoid: frozenset[int],
         retryable: bool,
     ) -> None:
-        """Run again what the attempt left open, elsewhere if possible; or give its workflow up."""
-        if chain.chunk is None:
+        """Run again what the attempt left open, elsewhere if possible; or give its workflow up.
+
+        Where the attempt failed on a device of `avoid`, the item it was at waits
+        `retry_backoff_s`, doubled with every failure of its own; the rest is ready at once.
+        """
+        chunk = chain.chunk
+        if chunk is None:
             return
-        if not self.lifecycle.missing(chain.chunk):
-            self.lifecycle.chunk_done(chain.chunk)
+        if not self.lifecycle.missing(chunk):
+            self.lifecycle.chunk_done(chunk)
             return
-        failures, limit = self.lifecycle.count_failure(chain.chunk), self.options.max_attempts
+        item, failures = self.lifecycle.count_failure(chunk)
         known = chain.ready.avoid if chain.ready is not None else frozenset[int]()
-        self.requeue(chain, now_s, known | avoid)
-        if not retryable or failures >= limit:
-            tries = f" (attempt {failures} of {limit})" if retryable else ""
-            text = f"{chain.chunk}: {reason[0]}{tries}: {reason[1]}"
-            self.fail(chain.chunk.instance, text, now_s)
+        later = None
+        if self.options.retry_backoff_s > 0 and (avoid or chain.device == HOST):
+            due_s = now_s + pause_s(self.options.retry_backoff_s, failures)
+            later = Delayed(due_s, Chunk(chunk.instance, item, item + 1), known | avoid)
+        self.lifecycle.requeue(chunk, now_s, known | avoid, later)
+        limit, budget = self.options.max_attempts, self.options.retry_budget
+        spent = self.lifecycle.instances[chunk.instance].workflow.failures
+        if not retryable:
+            tries = ""
+        elif failures >= limit:
+            tries = f" (attempt {failures} of {limit})"
+        elif budget and spent > budget:
+            tries = f" (the workflow has used up its retry budget of {budget})"
+        else:
+            return
+        self.fail(chunk.instance, f"{chunk}: {reason[0]}{tries}: {reason[1]}", now_s)
 
     def fail(self, instance: str, reason: str, now_s: float) -> None:
         """End a workflow; what it has running is cancelled, what it has finished stays."""

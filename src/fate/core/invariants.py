@@ -72,7 +72,7 @@ def _check_chains(core: Scheduler, state: DeviceState, chains: list[Chain]) -> N
 
 
 def _check_items(core: Scheduler) -> None:
-    """Every open item of a live workflow is in exactly one chunk: ready, queued or running."""
+    """Every open item of a live workflow is in one chunk: ready, queued, delayed or running."""
     ready = [entry.chunk for entry in core.lifecycle.pool] + list(core.lifecycle.tools)
     running = [chain.chunk for chain in core.fleet.chains if chain.chunk is not None]
     instances = core.lifecycle.instances
@@ -80,7 +80,7 @@ def _check_items(core: Scheduler) -> None:
         ended = instances[chunk.instance].workflow.status
         assert ended is None, f"{chunk} is ready in a workflow that is {ended}"
     of_instance = defaultdict[str, list[Chunk]](list)
-    for chunk in ready + running:
+    for chunk in ready + running + [delayed.chunk for delayed in core.lifecycle.delays]:
         of_instance[chunk.instance].append(chunk)
     for instance in instances.values():
         if instance.workflow.status is not None:
@@ -111,6 +111,9 @@ def _check_progress(core: Scheduler) -> None:
         return
     live = [i for i in lifecycle.instances.values() if i.workflow.status is None]
     if any(instance.status == "expanding" for instance in live):
+        return
+    pausing = [lifecycle.instances[delayed.chunk.instance] for delayed in lifecycle.delays]
+    if any(instance.workflow.status is None for instance in pausing):
         return
     models, devices = fleet.cluster.models, fleet.devices
     assert len(lifecycle.pool), "work is left, yet nothing runs and nothing is ready"

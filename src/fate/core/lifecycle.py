@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
+from fate.core.delays import Delayed, Delays
 from fate.core.options import SchedulerOptions
 from fate.core.paths import PathTable
 from fate.core.pool import ReadyChunk, ReadyPool, Work
@@ -32,13 +33,14 @@ _PRIOR_WEIGHT = 2.0
 
 @dataclass(slots=True, eq=False)
 class Workflow:
-    """A submitted workflow; `open_stages` counts stages not done yet."""
+    """A submitted workflow; `open_stages` counts stages not done yet, `failures` attempts."""
 
     id: str
     number: int
     graph: Graph
     open_stages: int
     status: WorkflowStatus | None = None
+    failures: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +115,7 @@ class Lifecycle:
         self.paths = PathTable()
         self.pool = ReadyPool()
         self.tools: list[Chunk] = []
+        self.delays = Delays()
         self.open_workflows = 0
 
     def submit(self, graph: Graph) -> None:
@@ -173,23 +176,37 @@ class Lifecycle:
         if not instance.open_items and instance.status == "open":
             self._finish(instance)
 
-    def requeue(self, chunk: Chunk, now_s: float, avoid: frozenset[int]) -> None:
-        """An attempt ended early: its missing items become ready again."""
+    def requeue(
+        self, chunk: Chunk, now_s: float, avoid: frozenset[int], later: Delayed | None = None
+    ) -> None:
+        """An attempt ended early: its missing items become ready again, those in `later` then."""
         instance = self.instances[chunk.instance]
         instance.open_chunks -= 1
         if instance.workflow.status is not None:
             return
         missing = [i for i in range(chunk.start, chunk.stop) if i in instance.open_items]
+        if later is not None:
+            self.delays.add(later)
+            instance.open_chunks += 1
+            missing = [i for i in missing if not later.chunk.start <= i < later.chunk.stop]
         self._make_ready(instance, missing, now_s, avoid)
         if not instance.open_items and instance.status == "open":
             self._finish(instance)
 
-    def count_failure(self, chunk: Chunk) -> int:
-        """Charge a failed attempt to the item it was at; return that item's failures."""
+    def release(self, now_s: float) -> bool:
+        """Items whose pause is over become ready; tell if there were any."""
+        due = self.delays.due(now_s)
+        for delayed in due:
+            self.requeue(delayed.chunk, now_s, delayed.avoid)
+        return bool(due)
+
+    def count_failure(self, chunk: Chunk) -> tuple[int, int]:
+        """Charge a failed attempt to the item it was at; return that item and its failures."""
         instance = self.instances[chunk.instance]
         item = min((i for i in instance.open_items if chunk.start <= i < chunk.stop), default=-1)
         instance.failures[item] = instance.failures.get(item, 0) + 1
-        return instance.failures[item]
+        instance.workflow.failures += 1
+        return item, instance.failures[item]
 
     def fail(self, instance: InstanceId, reason: str) -> Workflow:
         """End the workflow of `instance`; what is finished stays finished."""

@@ -22,7 +22,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         park: save KV states before a model is unloaded and restore them with its next load.
         move: bring KV states from other devices where that is quicker than computing them.
         retry_backoff_s: wait before an item's second attempt [s]; doubles with every further one.
-        retry_budget: failed attempts a workflow may have in all; 0 means no bound.
+        retry_budget: failed attempts a workflow may have in all; one more ends it, 0 means no
+            bound.
         slow_factor: a device this many times slower than it should be is drained.
         breaker_failures: failures in a row after which a device is drained.
         cool_down_s: how long a drained device rests before it is tried again [s]; doubles each
@@ -52,5 +53,13 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse values that would stop the scheduler."""
         if self.max_attempts < 1 or self.frontier_max < 1 or self.frontier_per_device < 1:
             raise FateError("options: max_attempts and the frontier bounds must be at least 1")
-        if self.chunk_s < 0 or self.plan_grace_s < 0 or min(self.max_wait_s.values()) < 0:
+        times = (self.chunk_s, self.plan_grace_s, self.retry_backoff_s, *self.max_wait_s.values())
+        if not all(seconds >= 0 for seconds in times):
             raise FateError("options: times must not be negative")
+        if self.retry_budget < 0:
+            raise FateError("options: retry_budget must not be negative (0: no bound)")
+        if self.slow_factor <= 1 or self.breaker_failures < 1 or not self.cool_down_s > 0:
+            raise FateError(
+                "options: slow_factor must be more than 1, breaker_failures at least 1, "
+                "cool_down_s more than 0"
+            )

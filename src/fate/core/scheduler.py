@@ -118,6 +118,8 @@ class Scheduler:
         """Apply a batch of events and return what to do now, at most one `RequestPlan`."""
         for event in events:
             self._on[type(event)](event, now_s)
+        if self.lifecycle.delays.next_s <= now_s:
+            self._stale |= self.lifecycle.release(now_s)
         self._dispatch.start_tools(now_s)
         if self._gone:
             self._stale |= self._attempts.fail_unplaceable(self._gone, now_s)
@@ -126,7 +128,7 @@ class Scheduler:
             if self._late:
                 self._fall_back(now_s)
             self._request_plan(now_s)
-            self._arm_wake(now_s)
+        self._arm_wake(now_s)
         commands = [command for command in self._outbox if not self._overtaken(command)]
         self._outbox.clear()
         return commands
@@ -269,8 +271,8 @@ class Scheduler:
         )
 
     def _arm_wake(self, now_s: float) -> None:
-        """Ask to be woken when the next chunk is overdue, or an overdue one may force a device."""
-        due_s = self.lifecycle.pool.next_overdue_s(now_s)
+        """Ask to be woken when a pause ends, a chunk is overdue, or one may force a device."""
+        due_s = min(self.lifecycle.delays.next_s, self.lifecycle.pool.next_overdue_s(now_s))
         if self.lifecycle.pool.any_overdue(now_s):
             due_s = min(due_s, self._dispatch.next_forced_s(now_s))
         if due_s < self._wake_at_s:

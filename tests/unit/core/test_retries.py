@@ -1,0 +1,127 @@
+"""Pauses before another attempt, and the budget of a workflow."""
+
+from typing import Any
+
+import pytest
+from tests.by_hand import ByHand, first
+from tests.graphs import cluster, map_reduce
+
+from fate.core.delays import Delayed, Delays, pause_s
+from fate.core.options import SchedulerOptions
+from fate.domain.errors import FateError
+from fate.domain.graph import Chunk, Graph, Stage
+from fate.domain.messages import (
+    Call,
+    DeviceLost,
+    Failed,
+    ItemDone,
+    Load,
+    WakeAt,
+    Woke,
+    WorkflowEnded,
+)
+
+
+def mapping(**options: Any) -> tuple[ByHand, Call]:
+    """A call over the four items of a map running on the first of two devices."""
+    hand = ByHand(cluster(), **options)
+    notes = map_reduce("w").stages[1]
+    stage = Stage(
+        id="notes", kind="llm", model="A", prompt=notes.prompt, output_tokens=32, mapped=True,
+        items=4,
+    )  # fmt: skip
+    hand.submit(Graph(id="w", stages=(stage,)))
+    hand.plan((first("w", "notes", 0, 2),))
+    hand.loaded(hand.one(Load))
+    return hand, hand.one(Call)
+
+
+def test_only_the_item_that_failed_waits() -> None:
+    """The rest of the chunk is ready at once, and the item when its pause is over."""
+    hand, call = mapping(retry_backoff_s=8.0)
+    hand.send(
+        ItemDone(activity=call.activity, item=0),
+        Failed(activity=call.activity, reason="broken"),
+    )
+    due_s = hand.now_s + 8.0
+    assert hand.one(WakeAt).at_s == due_s
+    assert [entry.chunk for entry in hand.core.lifecycle.pool] == [first("w", "notes", 2, 4)]
+    hand.send(Woke(at_s=due_s), at_s=due_s)
+    assert first("w", "notes", 1, 2) in [entry.chunk for entry in hand.core.lifecycle.pool]
+    entry = hand.core.lifecycle.pool.get(first("w", "notes", 1, 2))
+    assert entry is not None
+    assert entry.avoid == {0}
+
+
+def test_an_item_is_not_ready_before_its_time() -> None:
+    """Whatever else happens meanwhile."""
+    hand, call = mapping(retry_backoff_s=8.0)
+    hand.send(Failed(activity=call.activity, reason="broken"))
+    due_s = hand.now_s + 8.0
+    hand.send(Woke(at_s=1.0), at_s=due_s - 0.1)
+    assert hand.core.lifecycle.pool.get(first("w", "notes", 0, 1)) is None
+    hand.send(Woke(at_s=due_s), at_s=due_s)
+    assert hand.core.lifecycle.pool.get(first("w", "notes", 0, 1)) is not None
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(1, 0.5), (2, 1.0), (3, 2.0), (40, 32.0)])
+def test_pauses_double_up_to_a_bound(failures: int, seconds: float) -> None:
+    """By the number of failures of that item."""
+    assert pause_s(0.5, failures) == seconds
+
+
+def test_what_is_due_comes_in_order() -> None:
+    """First by time, then as it was put in."""
+    delays = Delays()
+    for due_s, name in [(2.0, "b"), (1.0, "a"), (2.0, "c"), (3.0, "d")]:
+        delays.add(Delayed(due_s, Chunk(name, 0, 1), frozenset()))
+    assert delays.next_s == 1.0
+    assert [delayed.chunk.instance for delayed in delays.due(2.0)] == ["a", "b", "c"]
+    assert len(delays) == 1
+    assert Delays().next_s == float("inf")
+
+
+def test_the_budget_of_a_workflow_counts_every_failed_attempt() -> None:
+    """The first failure beyond it ends the workflow, though no item has used up its attempts."""
+    hand, call = mapping(retry_budget=1, max_attempts=3)
+    hand.send(Failed(activity=call.activity, reason="broken"))
+    hand.none(WorkflowEnded)
+    hand.plan((), (first("w", "notes", 2, 4),))
+    hand.loaded(hand.one(Load))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="broken again"))
+    end = hand.one(WorkflowEnded)
+    assert end.status == "failed"
+    assert "retry budget of 1" in end.reason
+    assert end.reason.endswith("broken again")
+
+
+def test_a_lost_device_delays_nobody() -> None:
+    """A pause is for what failed; there is no reason to wait for another device."""
+    hand, _ = mapping(retry_backoff_s=8.0)
+    hand.send(DeviceLost(device="d0", reason="gone"))
+    assert first("w", "notes", 0, 2) in [entry.chunk for entry in hand.core.lifecycle.pool]
+
+
+def test_a_workflow_that_ends_takes_its_pauses_along() -> None:
+    """What is due later is nobody's any more."""
+    hand, call = mapping(retry_backoff_s=8.0)
+    hand.send(Failed(activity=call.activity, reason="broken"))
+    due_s = hand.now_s + 8.0
+    hand.plan((), (first("w", "notes", 2, 4),))
+    hand.loaded(hand.one(Load))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="bad", retryable=False))
+    assert hand.one(WorkflowEnded).status == "failed"
+    hand.send(Woke(at_s=due_s), at_s=due_s)
+    assert hand.core.finished
+    assert not len(hand.core.lifecycle.pool)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"retry_backoff_s": -1.0}, {"retry_backoff_s": float("nan")}, {"retry_budget": -1},
+     {"slow_factor": 1.0}, {"breaker_failures": 0}, {"cool_down_s": 0.0}],
+)  # fmt: skip
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    """Before a run begins."""
+    with pytest.raises(FateError, match="options: "):
+        SchedulerOptions(**wrong)  # pyright: ignore[reportArgumentType] - counts and seconds
