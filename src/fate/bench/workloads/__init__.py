@@ -1,0 +1,1 @@
+"""Workloads of the benchmark: real DAGs as LLM workflows, measured shapes, traces."""
