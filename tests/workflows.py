@@ -31,12 +31,16 @@ def spec_of(folder: Path, text: str) -> WorkflowSpec:
 
 
 def expander_of(
-    spec: WorkflowSpec, inputs: dict[str, Any], outputs: MemoryOutputs, **options: Any
+    spec: WorkflowSpec,
+    inputs: dict[str, Any],
+    outputs: MemoryOutputs,
+    workflow: str = "w",
+    **options: Any,
 ) -> Expander:
-    """Return an expander of workflow `w`, all roles meaning one model."""
+    """Return an expander of a workflow, all roles meaning one model."""
     models = dict.fromkeys(spec.roles, MODEL)
     bound = bind_inputs(spec, inputs)
-    return Expander(spec, "w", bound, models, TokenCounter(), outputs, **options)
+    return Expander(spec, workflow, bound, models, TokenCounter(), outputs, **options)
 
 
 def echo(instance: InstanceId, item: int, prompt: str) -> str:

@@ -27,15 +27,19 @@ from fate.drivers.simulate import simulate
 from fate.engines.base import Engine, EngineInfo
 from fate.engines.models import locate, typical_costs
 from fate.policy.base import Policy
+from fate.store import history
+from fate.store.history import Lengths, Observer, WorkflowHistory
 from fate.store.journal import Header, Journal
 from fate.store.profiles import default_path, load_profile, save_profile
 from fate.workflow.compile import compile_workflow
 from fate.workflow.expand import Expander
+from fate.workflow.expectations import Expectations, Seen
 from fate.workflow.inputs import bind_inputs, parse_assignments
 from fate.workflow.load import load_workflow
 from fate.workflow.program import Program
 from fate.workflow.spec import WorkflowSpec
 from fate.workflow.tokens import TokenCounter
+from fate.workflow.twins import TwinIndex
 from fate.workflow.values import MemoryOutputs, OutputReader
 
 #: Runs with more stages than this are not predicted: the prediction would take as long as they.
@@ -74,7 +78,8 @@ class Finished:
     """A run that ended.
 
     `results` has each workflow's declared outputs, in order of inputs. `profile` is what the run
-    learned, `rss_bytes` the largest resident set of each device process.
+    learned, `seen` what it saw of the workflow's stages, `rss_bytes` the largest resident set of
+    each device process.
     """
 
     header: Header
@@ -82,6 +87,7 @@ class Finished:
     results: tuple[Mapping[str, Any], ...]
     usage: Usage
     profile: Profile
+    seen: WorkflowHistory
     rss_bytes: Mapping[str, int]
 
     @property
@@ -98,6 +104,7 @@ def load_job(
     each: Path | None = None,
     cluster: Path | None = None,
     roles: Mapping[str, str] | None = None,
+    reuse: bool = True,
 ) -> Job:
     """Read and check everything a run needs, before anything is started.
 
@@ -107,8 +114,11 @@ def load_job(
         each: a JSON Lines file with the inputs of one workflow per line.
         cluster: the cluster file; None makes one from the machine.
         roles: overrides of what roles mean.
+        reuse: whether identical calls are answered once, where the file does not forbid it.
     """
     spec = load_workflow(workflow)
+    if not reuse:
+        spec = spec.model_copy(update={"reuse": False})
     common = parse_assignments(spec, assignments)
     rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
     inputs = tuple(bind_inputs(spec, common | row, workflow.parent) for row in rows)
@@ -191,20 +201,55 @@ def make_setup(job: Job, policy: Policy, profile: Profile, seed: int) -> Setup:
     )
 
 
-def expanders(job: Job, counter: TokenCounter, outputs: OutputReader) -> dict[str, Expander]:
-    """Return an expander for every workflow of a job, by workflow id."""
-    made: dict[str, Expander] = {}
-    for index, inputs in enumerate(job.inputs):
-        name = job.workflow_id(index)
-        made[name] = Expander(
-            job.program.spec, name, inputs, job.resolved.roles, counter, outputs, job.program
+def expanders(
+    job: Job, counter: TokenCounter, outputs: OutputReader, lengths: Lengths = "mean"
+) -> dict[str, Expander]:
+    """Return an expander for every workflow of a job, by workflow id.
+
+    Args:
+        job: the job.
+        counter: counts tokens for all of them.
+        outputs: where finished texts are read.
+        lengths: which length of answers in earlier runs to expect where the file says nothing.
+    """
+    expected, twins = expectations(job, lengths), TwinIndex()
+    return {
+        job.workflow_id(index): Expander(
+            job.program.spec,
+            job.workflow_id(index),
+            inputs,
+            job.resolved.roles,
+            counter,
+            outputs,
+            job.program,
+            history=expected,
+            twins=twins,
         )
-    return made
+        for index, inputs in enumerate(job.inputs)
+    }
 
 
-def graphs_of(job: Job, counter: TokenCounter | None = None) -> list[Graph]:
+def expectations(job: Job, lengths: Lengths = "mean") -> Expectations:
+    """Return what earlier runs of a job's workflow on this machine have seen."""
+    known = history.load_history(history.default_path(), job.name)
+    return Expectations(
+        {
+            path: Seen(
+                tokens=stage.length(lengths),
+                items=stage.mean_items,
+                rounds=stage.mean_rounds,
+                probability=stage.probability,
+            )
+            for path, stage in known.items()
+        }
+    )
+
+
+def graphs_of(
+    job: Job, counter: TokenCounter | None = None, lengths: Lengths = "mean"
+) -> list[Graph]:
     """Return the graphs of a job as they are known before anything runs."""
-    made = expanders(job, counter or TokenCounter(), MemoryOutputs())
+    made = expanders(job, counter or TokenCounter(), MemoryOutputs(), lengths)
     return [expander.graph() for expander in made.values()]
 
 
@@ -276,7 +321,14 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
     with Journal.create(journal_path, header) as journal:
         works = expanders(job, counter, journal.outputs)
         executor = Executor(engines, works, journal.outputs, limits)
-        runtime = Runtime(setup, executor, journal, on_record=on_record)
+        observer = Observer()
+
+        def tell(record: Record) -> None:
+            observer.add(record)
+            if on_record is not None:
+                on_record(record)
+
+        runtime = Runtime(setup, executor, journal, on_record=tell)
         if on_start is not None:
             on_start(runtime)
         outcome = await runtime.run([work.graph() for work in works.values()])
@@ -290,13 +342,16 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
             ),
             usage=runtime.usage,
             profile=runtime.core.estimator.profile("measured on this machine"),
+            seen=observer.seen,
             rss_bytes=executor.rss_bytes,
         )
 
 
-def remember(job: Job, profile: Profile) -> None:
-    """Keep what a run has learned of this machine for the next one."""
+def remember(job: Job, profile: Profile, seen: WorkflowHistory | None = None) -> None:
+    """Keep what a run has learned of this machine and of its workflow for the next one."""
     save_profile(default_path(), job.resolved.cluster, profile)
+    if seen:
+        history.save_history(history.default_path(), job.name, seen)
 
 
 def engine_facts(device: str, info: EngineInfo) -> dict[str, Any]:

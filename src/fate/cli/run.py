@@ -71,6 +71,9 @@ def run(
     timeline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the timeline as one HTML file.")
     ] = None,
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Make every call, identical ones too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")] = False,
 ) -> None:
     """Run WORKFLOW on real models, planned over all devices; print its outputs.
@@ -84,6 +87,7 @@ def run(
         each=each,
         cluster=cluster,
         roles=parse_pairs(roles or (), "--role"),
+        reuse=not no_reuse,
     )
     choice = Choice(policy=policy, options=parse_settings(settings or ()), seed=seed)
     targets = _Targets(out, json_, timeline)
@@ -93,7 +97,7 @@ def run(
     weights = fetch_weights(job, show.say)
     journal_path = RunStore().new() / RUN_FILE
     finished = asyncio.run(_run(job, choice, weights, journal_path, show))
-    remember(job, finished.profile)
+    remember(job, finished.profile, finished.seen)
     _publish(job, finished, show, journal_path, targets)
     raise typer.Exit(_EXIT_CODES[finished.status])
 

@@ -10,12 +10,13 @@ import typer
 
 from fate import __version__
 from fate.cli.options import PolicyName, Roles, Settings, parse_pairs, parse_settings
-from fate.domain.graph import Graph
+from fate.domain.graph import Graph, Stage
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate as run_simulation
 from fate.drivers.warm import start_warm_up
 from fate.drivers.world import Truth
 from fate.session import Choice, Job, choose, graphs_of, known_profile, load_job, make_setup
+from fate.store.history import Lengths
 from fate.store.journal import Header, Journal
 from fate.store.runs import RUN_FILE, RunStore
 from fate.view.fold import fold
@@ -47,6 +48,10 @@ def simulate(
     length_noise: Annotated[
         float, typer.Option(min=0.0, help="Sigma of the log-normal noise on output lengths.")
     ] = 0.0,
+    lengths: Annotated[
+        Lengths,
+        typer.Option(help="Which length of answers in earlier runs to expect: mean, p50 or p90."),
+    ] = "mean",
     failure_rate: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Probability that an attempt of a call fails.")
     ] = 0.0,
@@ -81,7 +86,9 @@ def simulate(
     truth = Truth(
         profile=profile, noise=noise, length_noise=length_noise, failure_rate=failure_rate
     )
-    outcome = run_simulation([(0.0, graph) for graph in _graphs(jobs, copies)], setup, truth)
+    outcome = run_simulation(
+        [(0.0, graph) for graph in _graphs(jobs, copies, lengths)], setup, truth
+    )
     header = Header(
         run="",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -100,11 +107,11 @@ def simulate(
     raise typer.Exit(0 if outcome.status == "ok" else 1)
 
 
-def _graphs(jobs: list[Job], copies: int) -> list[Graph]:
+def _graphs(jobs: list[Job], copies: int, lengths: Lengths) -> list[Graph]:
     """Every workflow, as often as asked, under ids of their own."""
     graphs: list[Graph] = []
     for job in jobs:
-        for graph in graphs_of(job):
+        for graph in graphs_of(job, lengths=lengths):
             graphs += [graph] if copies == 1 else [rename(graph, n) for n in range(copies)]
     ids = [graph.id for graph in graphs]
     return graphs if len(set(ids)) == len(ids) else [rename(g, n) for n, g in enumerate(graphs)]
@@ -113,17 +120,20 @@ def _graphs(jobs: list[Job], copies: int) -> list[Graph]:
 def rename(graph: Graph, number: int) -> Graph:
     """Return a copy of a graph with an id of its own; what its outputs are called follows."""
     new = f"{graph.id}-{number}"
-    stages = tuple(
-        msgspec.structs.replace(
-            stage,
-            prompt=tuple(
-                msgspec.structs.replace(s, key=s.key.replace(f"out:{graph.id}/", f"out:{new}/", 1))
-                for s in stage.prompt
-            ),
-        )
-        for stage in graph.stages
-    )
+    before, after = f"out:{graph.id}/", f"out:{new}/"
+    stages = tuple([_rename_outputs(stage, before, after) for stage in graph.stages])
     return msgspec.structs.replace(graph, id=new, stages=stages)
+
+
+def _rename_outputs(stage: Stage, before: str, after: str) -> Stage:
+    prompt = tuple(
+        [
+            msgspec.structs.replace(segment, key=segment.key.replace(before, after, 1))
+            for segment in stage.prompt
+        ]
+    )
+    body = tuple([_rename_outputs(each, before, after) for each in stage.body])
+    return msgspec.structs.replace(stage, prompt=prompt, body=body)
 
 
 def _keep(header: Header, outcome: Outcome, setup: Setup, timeline: Path | None) -> Summary:

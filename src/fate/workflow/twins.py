@@ -55,4 +55,5 @@ class TwinIndex:
 
 
 def _bytes(parts: Sequence[PromptPart]) -> bytes:
-    return msgspec.json.encode([(part.role, part.text) for part in parts])
+    """Return parts so that those of two prompts follow each other like those of one."""
+    return b"".join(msgspec.json.encode((part.role, part.text)) for part in parts)
