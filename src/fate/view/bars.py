@@ -8,7 +8,7 @@ from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
 from fate.domain.messages import ItemDone
 from fate.view.history import FALLBACK, HOST, ActivityKind, Bar, Outcome, Part, PartKind
-from fate.view.stages import StageRun
+from fate.view.stage_run import StageRun
 
 #: Activities that take a compute slot; the others take the device's loader or a link.
 COMPUTE: frozenset[ActivityKind] = frozenset({"call", "warm"})
@@ -18,8 +18,9 @@ COMPUTE: frozenset[ActivityKind] = frozenset({"call", "warm"})
 class Lane:
     """A device, or the host: which rows are taken, and how much of it is busy.
 
-    `models` are those that may ever run here; `order` is the latest plan's list for it. `chain`
-    is when a load or unload last ended here, and why that chain had been started without a plan.
+    `models` are those that may ever run here; `order` is the latest plan's list for it; `held` are
+    the bytes of each model that is loaded or being loaded. `chain` is when a load or unload last
+    ended here, and why that chain had been started without a plan.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Lane:
     others: int = 0
     rows: list[bool] = field(default_factory=list[bool])
     order: tuple[Chunk, ...] = ()
+    held: dict[str, int] = field(default_factory=dict[str, int])
     chain: tuple[float, int] = (float("-inf"), FALLBACK)
 
     @property

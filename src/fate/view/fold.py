@@ -6,7 +6,7 @@ import msgspec
 
 from fate.domain import messages as m
 from fate.domain.catalog import Cluster
-from fate.domain.graph import Chunk, path_tokens
+from fate.domain.graph import Chunk
 from fate.view.bars import OpenBar, lanes
 from fate.view.history import (
     FALLBACK,
@@ -41,9 +41,9 @@ class Fold:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        self._kv_bytes = {model.id: model.kv_bytes_per_token for model in cluster.models}
+        self._bytes = {model.id: model.footprint_bytes for model in cluster.models}
         self._devices = [device.id for device in cluster.devices]
-        self._moved_bytes: dict[m.ActivityId, int] = {}
+        self._carried: dict[m.ActivityId, int] = {}
         self._placed: dict[Chunk, tuple[str, int]] = {}
         self._bars: list[tuple[int, Bar]] = []
         self._plans: list[PlanSpan] = []
@@ -89,30 +89,43 @@ class Fold:
 
     def _event(self, event: m.Event) -> None:
         match event:
-            case m.Submitted():
-                self.book.submit(event.graph, self.now_s)
-            case m.Expanded():
-                self.book.expanded(event.instance, len(event.tails), self.now_s)
-            case m.ExpandFailed():
-                self.book.expand_failed(event.instance)
+            case m.ItemDone() | m.Done() | m.Failed() | m.Cancelled():
+                self._outcome(event)
+            case m.Planned() | m.PlanFailed():
+                self._planned(event)
             case m.DeviceLost():
                 self._lost(event)
             case m.DeviceReady():
                 self.lanes[event.device].healthy = True
-            case m.Planned() | m.PlanFailed():
-                self._planned(event)
-            case m.ItemDone() | m.Done() | m.Failed() | m.Cancelled():
-                self._outcome(event)
-            case m.Skipped() | m.Revealed() | m.Resumed():
-                pass
+            case m.Resumed():
+                self._resumed(event)
             case m.PlanLate() | m.Woke() | m.CancelAll():
                 pass
+            case _:
+                self._stage_event(event)
+
+    def _stage_event(
+        self, event: m.Submitted | m.Expanded | m.Skipped | m.Revealed | m.ExpandFailed
+    ) -> None:
+        match event:
+            case m.Submitted():
+                self.book.submit(event.graph, self.now_s)
+            case m.Expanded():
+                twins = [twin.item for twin in event.twins]
+                self.book.expanded(event.instance, len(event.tails), self.now_s, twins)
+            case m.Skipped():
+                self.book.skipped(event.instance, self.now_s)
+            case m.Revealed():
+                self.book.revealed(event.instance, event.scopes, self.now_s)
+            case m.ExpandFailed():
+                self.book.expand_failed(event.instance)
 
     def _outcome(self, event: m.ItemDone | m.Done | m.Failed | m.Cancelled) -> None:
         match event:
             case m.ItemDone():
                 self._item_done(event)
             case m.Done():
+                self._states_carried(event)
                 self._close(event.activity, "done")
             case m.Failed():
                 self._close(event.activity, "failed", event.reason)
@@ -121,24 +134,38 @@ class Fold:
 
     def _command(self, command: m.LoggedCommand) -> None:
         match command:
+            case m.Expand():
+                self.book.asked(command.instance, self.now_s)
+            case m.Reuse():
+                self.book.reused(command.instance, command.item, self.now_s)
+                self._count(reused=1)
+            case m.Dropped():
+                self.book.dropped(command.instance, command.item, self.now_s)
+                self._count(dropped=1)
+            case m.WorkflowEnded():
+                self._workflow_ended(command)
+            case m.Cancel() | m.WakeAt():
+                pass
+            case _:
+                self._begin(command)
+
+    def _begin(self, command: m.Activity) -> None:
+        match command:
             case m.Load():
                 self._prepare("load", command, command.model)
+                self._carried[command.activity] = len(command.restore)
+                self.lanes[command.device].held[command.model] = self._bytes[command.model]
             case m.Unload():
                 self._prepare("unload", command, None)
+                self._carried[command.activity] = len(command.park)
             case m.Move():
                 self._open("move", command.activity, command.device, command.model)
-                tokens = path_tokens(command.path)
-                self._moved_bytes[command.activity] = tokens * self._kv_bytes[command.model]
             case m.Warm():
                 self._open("warm", command.activity, command.device, command.model)
             case m.Call():
                 self._open("call", command.activity, command.device, command.model, command.chunk)
             case m.RunTool():
                 self._open("tool", command.activity, HOST, "", command.chunk)
-            case m.WorkflowEnded():
-                self._workflow_ended(command)
-            case m.Expand() | m.Cancel() | m.WakeAt() | m.Reuse() | m.Dropped():
-                pass
 
     def _open(
         self,
@@ -214,6 +241,8 @@ class Fold:
         self.lanes[bar.device].leave(bar.kind, bar.row)
         if bar.kind in ("load", "unload"):
             self.lanes[bar.device].chain = (self.now_s, opened.unplanned)
+            if (bar.kind == "unload") == (outcome == "done"):
+                self.lanes[bar.device].held.pop(bar.model, None)
         if opened.run is not None and opened.committed:
             self.book.commit(opened.run, -opened.committed)
         if opened.run is not None and opened.chunk is not None:
@@ -224,10 +253,11 @@ class Fold:
     def _counted(self, bar: Bar) -> Counts:
         """Return the totals with a finished bar added."""
         old, done = self.counts, bar.outcome == "done"
-        moved = self._moved_bytes.pop(bar.activity, 0)
-        return Counts(
+        return msgspec.structs.replace(
+            old,
             model_loads=old.model_loads + (done and bar.kind == "load"),
             evictions=old.evictions + (done and bar.kind == "unload"),
+            moves=old.moves + (done and bar.kind == "move"),
             calls=old.calls + (bar.kind == "call"),
             fallback_calls=old.fallback_calls + (bar.plan == FALLBACK),
             overdue_calls=old.overdue_calls + (bar.plan == OVERDUE),
@@ -235,14 +265,39 @@ class Fold:
             prompt_tokens=old.prompt_tokens + bar.prompt_tokens,
             cached_tokens=old.cached_tokens + bar.cached_tokens,
             output_tokens=old.output_tokens + bar.output_tokens,
-            moved_bytes=old.moved_bytes + (moved if done else 0),
         )
+
+    def _count(self, **more: int) -> None:
+        totals = {name: getattr(self.counts, name) + number for name, number in more.items()}
+        self.counts = msgspec.structs.replace(self.counts, **totals)
+
+    def _states_carried(self, event: m.Done) -> None:
+        """Count the KV states that an unload saved, a load brought back or a move carried."""
+        opened = self.open.get(event.activity)
+        if opened is None:
+            return
+        carried = self._carried.pop(event.activity, 0) - len(event.missing)
+        if event.moved_bytes:
+            self._count(moved_bytes=event.moved_bytes)
+        if carried > 0:
+            self._count(**{"parked" if opened.bar.kind == "unload" else "restored": carried})
 
     def _lost(self, event: m.DeviceLost) -> None:
         for activity, opened in list(self.open.items()):
             if opened.bar.device == event.device:
                 self._close(activity, "lost", event.reason)
         self.lanes[event.device].healthy = False
+        self.lanes[event.device].held.clear()
+        self._count(device_losses=1)
+
+    def _resumed(self, event: m.Resumed) -> None:
+        """Nothing runs and nothing is loaded any more: the process behind it was another one."""
+        for activity in list(self.open):
+            self._close(activity, "lost", event.reason or "the process ended")
+        for lane in self.lanes.values():
+            lane.healthy, lane.order = True, ()
+            lane.held.clear()
+        self._count(interruptions=1)
 
     def _planned(self, event: m.Planned | m.PlanFailed) -> None:
         waited_s = self._idle.planned()

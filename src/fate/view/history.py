@@ -138,7 +138,10 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageSpan(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution of a stage; `items` is None until it is known, times until they come."""
+    """One execution of a stage; `items` is None until it is known, times until they come.
+
+    Of a group, items are its scopes: a map's items, a loop's rounds. `dropped` were given up.
+    """
 
     instance: str
     workflow: str
@@ -148,6 +151,7 @@ class StageSpan(msgspec.Struct, frozen=True, kw_only=True):
     items: int | None
     done: int
     status: StageStatus
+    dropped: int = 0
     ready_s: float | None = None
     start_s: float | None = None
     end_s: float | None = None
@@ -180,7 +184,13 @@ class PlanSpan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Totals of a run. Of the `calls`, some were fallbacks and some were over their wait bound."""
+    """Totals of a run. Of the `calls`, some were fallbacks and some were over their wait bound.
+
+    `reused` items took another item's output, `dropped` ones were given up, a group's scopes
+    among them. `parked` and `restored` count KV states saved before an unload and brought back
+    by a load, `moves` those that came from another device. `interruptions` counts how often
+    another process had to go on with the run.
+    """
 
     model_loads: int = 0
     evictions: int = 0
@@ -192,6 +202,13 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     output_tokens: int = 0
     moved_bytes: int = 0
+    moves: int = 0
+    parked: int = 0
+    restored: int = 0
+    reused: int = 0
+    dropped: int = 0
+    device_losses: int = 0
+    interruptions: int = 0
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):

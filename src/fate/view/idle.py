@@ -11,6 +11,9 @@ from fate.view.stages import StageBook
 _TRIGGERS = (
     m.Submitted,
     m.Expanded,
+    m.Revealed,
+    m.Skipped,
+    m.Resumed,
     m.Done,
     m.Failed,
     m.Cancelled,
@@ -76,7 +79,7 @@ class IdleWatch:
         return tuple(sorted(clipped, key=lambda span: (order[span.device], span.start_s)))
 
     def _extend(self, lane: Lane, now_s: float) -> None:
-        reason, start_s = self._reason(lane), self._now_s
+        reason, start_s = self.reason(lane), self._now_s
         last = self._last.get(lane.id)
         if last is not None:
             if (last.end_s, last.reason, last.slots) == (start_s, reason, lane.free):
@@ -87,7 +90,8 @@ class IdleWatch:
             device=lane.id, start_s=start_s, end_s=now_s, slots=lane.free, reason=reason
         )
 
-    def _reason(self, lane: Lane) -> IdleReason:
+    def reason(self, lane: Lane) -> IdleReason:
+        """Return why a free slot of a device does nothing at this moment."""
         if not lane.healthy:
             return "lost"
         if self._stopping or not self._book.open_workflows:

@@ -73,6 +73,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     cached_tokens: int
     moved_bytes: int
+    moves: int
+    parked: int
+    restored: int
+    reused_items: int
+    dropped_items: int
+    device_losses: int
+    interruptions: int
     planning_ms: PlanningTimes
     fallback_share: float
     scheduler_cpu_share: float
@@ -117,6 +124,13 @@ def summary(
         prompt_tokens=counts.prompt_tokens,
         cached_tokens=counts.cached_tokens,
         moved_bytes=counts.moved_bytes,
+        moves=counts.moves,
+        parked=counts.parked,
+        restored=counts.restored,
+        reused_items=counts.reused,
+        dropped_items=counts.dropped,
+        device_losses=counts.device_losses,
+        interruptions=counts.interruptions,
         planning_ms=_planning_ms(meters.planning_s),
         fallback_share=counts.fallback_calls / counts.calls if counts.calls else 0.0,
         scheduler_cpu_share=meters.scheduler_cpu_s / span_s if span_s > 0 else 0.0,

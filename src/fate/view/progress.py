@@ -6,7 +6,7 @@ from fate.domain import messages as m
 from fate.domain.catalog import Cluster
 from fate.view.bars import OpenBar
 from fate.view.fold import Fold
-from fate.view.stages import StageRun
+from fate.view.stage_run import StageRun
 
 #: Commands and events that change what a line says.
 _NEWS = (m.Submitted, m.ItemDone, m.Done, m.Load, m.Call, m.RunTool)

@@ -20,7 +20,7 @@ _LETTERS: tuple[tuple[str, str], ...] = (
 
 def render(summary: Summary, history: History | None = None) -> str:
     """Return the table; with the history it says why devices were idle."""
-    lines = [_headline(summary), _counts(summary)]
+    lines = [_headline(summary), _counts(summary), *_unusual(summary)]
     if summary.planning_ms.n:
         lines.append(_planning(summary))
     lines += ["", *_device_lines(summary)]
@@ -53,6 +53,21 @@ def _counts(summary: Summary) -> str:
         f"{text}; model loads: {summary.model_loads}, evictions: {summary.evictions}; "
         f"prompt tokens: {summary.prompt_tokens}, {share:.0%} from cache"
     )
+
+
+def _unusual(summary: Summary) -> list[str]:
+    """Return what not every run has, in one line."""
+    figures = (
+        (summary.reused_items, "answered by an identical call"),
+        (summary.dropped_items, "given up"),
+        (summary.parked, "KV states parked"),
+        (summary.restored, "restored"),
+        (summary.moves, f"moved ({summary.moved_bytes / 1e6:.1f} MB)"),
+        (summary.device_losses, "devices lost"),
+        (summary.interruptions, "interruptions"),
+    )
+    found = [f"{count} {what}" for count, what in figures if count]
+    return [f"items and states: {', '.join(found)}"] if found else []
 
 
 def _planning(summary: Summary) -> str:
