@@ -19,7 +19,7 @@ Written by `docs/generate_cli.py` from `--help`. Exit codes: 0 all well, 1 the r
 input (one line says what), 130 interrupted.
 """
 #: Commands that are groups of commands.
-GROUPS = {"models", "list", "bench"}
+GROUPS = {"runs", "models", "list", "bench"}
 
 
 def help_text(*words: str) -> str:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import msgspec
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from fate.core.options import SchedulerOptions
 from fate.domain.catalog import Cluster, Device, Link, Model
@@ -42,7 +50,10 @@ def _quantity_schema(example: str) -> WithJsonSchema:
 
 Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), _quantity_schema("300MiB")]
 Bandwidth: TypeAlias = Annotated[
-    float, BeforeValidator(parse_bandwidth), WithJsonSchema({"type": "string"})
+    float,
+    BeforeValidator(parse_bandwidth),
+    PlainSerializer(lambda bytes_per_s: f"{bytes_per_s:.0f}B/s", return_type=str),
+    WithJsonSchema({"type": "string"}),
 ]
 Options: TypeAlias = Annotated[
     dict[str, Any],

@@ -4,20 +4,18 @@ plan a job (workflow, inputs, cluster) -> fetch weights -> open engines -> predi
 """
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from fate import __version__, registry
-from fate.config import ClusterSpec, DeviceSetup, Resolved, default_cluster, load_cluster, resolve
+from fate.config import DeviceSetup
 from fate.cost.profile import Profile, guess_profile
-from fate.domain.errors import FateError
 from fate.domain.graph import Graph
 from fate.domain.messages import Record, WorkflowEnded, WorkflowStatus
 from fate.drivers.execute import Executor, Limits
@@ -26,18 +24,14 @@ from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
 from fate.engines.base import Engine, EngineInfo
 from fate.engines.models import locate, typical_costs
+from fate.jobs import Job, pack
 from fate.policy.base import Policy
 from fate.store import history
 from fate.store.history import Lengths, Observer, WorkflowHistory
 from fate.store.journal import Header, Journal
 from fate.store.profiles import default_path, load_profile, save_profile
-from fate.workflow.compile import compile_workflow
 from fate.workflow.expand import Expander
 from fate.workflow.expectations import Expectations, Seen
-from fate.workflow.inputs import bind_inputs, parse_assignments
-from fate.workflow.load import load_workflow
-from fate.workflow.program import Program
-from fate.workflow.spec import WorkflowSpec
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.twins import TwinIndex
 from fate.workflow.values import MemoryOutputs, OutputReader
@@ -46,22 +40,6 @@ from fate.workflow.values import MemoryOutputs, OutputReader
 _MAX_PREDICTED_STAGES = 2_000
 
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """Workflows to run, one per set of inputs, and the cluster to run them on."""
-
-    name: str
-    program: Program
-    inputs: tuple[Mapping[str, Any], ...]
-    resolved: Resolved
-
-    def workflow_id(self, index: int) -> str:
-        """Return the id of the index-th workflow."""
-        return (
-            self.program.spec.name if len(self.inputs) == 1 else f"{self.program.spec.name}-{index}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,81 +73,6 @@ class Finished:
         """The worst status of any workflow."""
         found = [end.status for end in self.ended]
         return "failed" if "failed" in found else "cancelled" if "cancelled" in found else "ok"
-
-
-def load_job(
-    workflow: Path,
-    *,
-    assignments: Iterable[str] = (),
-    each: Path | None = None,
-    cluster: Path | None = None,
-    roles: Mapping[str, str] | None = None,
-    reuse: bool = True,
-) -> Job:
-    """Read and check everything a run needs, before anything is started.
-
-    Args:
-        workflow: the workflow file.
-        assignments: `name=value` and `name=@file`, the same for every workflow.
-        each: a JSON Lines file with the inputs of one workflow per line.
-        cluster: the cluster file; None makes one from the machine.
-        roles: overrides of what roles mean.
-        reuse: whether identical calls are answered once, where the file does not forbid it.
-    """
-    spec = load_workflow(workflow)
-    if not reuse:
-        spec = spec.model_copy(update={"reuse": False})
-    common = parse_assignments(spec, assignments)
-    rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
-    inputs = tuple(bind_inputs(spec, common | row, workflow.parent) for row in rows)
-    cluster_spec = load_cluster(cluster) if cluster else _default_for(spec, roles or {})
-    return assemble(spec, inputs, cluster_spec, roles)
-
-
-def assemble(
-    spec: WorkflowSpec,
-    inputs: Sequence[Mapping[str, Any]],
-    cluster: ClusterSpec,
-    roles: Mapping[str, str] | None = None,
-) -> Job:
-    """Return the job of a checked workflow, its inputs and a cluster."""
-    for role in roles or {}:
-        if role not in spec.roles:
-            raise FateError(
-                f"--role {role}: the workflow has no such role; it has {_names(spec.roles)}"
-            )
-    if roles:
-        cluster = cluster.model_copy(update={"roles": {**cluster.roles, **roles}})
-    return Job(
-        name=spec.name,
-        program=compile_workflow(spec),
-        inputs=tuple(inputs),
-        resolved=resolve(cluster, spec.roles),
-    )
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON Lines file; blank lines are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FateError(f"{path}: cannot be read: {error}") from None
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise FateError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise FateError(
-                f"{path}:{number}: needs an object of inputs, got {line.strip()[:40]!r}"
-            )
-        rows.append(cast("dict[str, Any]", row))
-    if not rows:
-        raise FateError(f"{path}: no lines; write one JSON object of inputs per line")
-    return rows
 
 
 def choose(job: Job, choice: Choice) -> tuple[Policy, str, dict[str, Any]]:
@@ -318,7 +221,7 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
         workflow=job.name,
         version=__version__,
     )
-    with Journal.create(journal_path, header) as journal:
+    with Journal.create(journal_path, header, pack(job)) as journal:
         works = expanders(job, counter, journal.outputs)
         executor = Executor(engines, works, journal.outputs, limits)
         observer = Observer()
@@ -371,13 +274,3 @@ def _engine(setup: DeviceSetup, weights: Mapping[str, Path], log_dir: Path | Non
     return registry.build(
         "engine", setup.engine, device=setup.device, models=models, sources=sources, **options
     )
-
-
-def _default_for(spec: WorkflowSpec, roles: Mapping[str, str]) -> ClusterSpec:
-    """A cluster from this machine with the models the workflow means."""
-    wanted = sorted({roles.get(role, model) for role, model in spec.roles.items()})
-    return default_cluster(tuple(wanted)) if wanted else default_cluster()
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"

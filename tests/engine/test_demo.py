@@ -6,13 +6,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fate.jobs import Job, load_job
 from fate.session import (
     Choice,
     Finished,
-    Job,
     fetch_weights,
     known_profile,
-    load_job,
     open_engines,
     run_job,
 )

@@ -26,6 +26,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "run": Entry("fate.cli.run:run", "Run a workflow on real models."),
+    "runs": Entry("fate.cli.runs:app", "List, show and prune the runs that are kept."),
     "simulate": Entry("fate.cli.simulate:simulate", "Run workflows in virtual time."),
     "explain": Entry("fate.cli.explain:explain", "Show why a stage of a run went where it went."),
     "replay": Entry("fate.cli.replay:replay", "Check a run's journal, or decide it anew."),

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,15 +18,14 @@ from fate.domain.errors import FateError
 from fate.drivers.clock import WallClock
 from fate.drivers.run import Runtime
 from fate.drivers.warm import start_warm_up
+from fate.jobs import Job, load_job
 from fate.session import (
     Choice,
     Finished,
-    Job,
     choose,
     fetch_weights,
     graphs_of,
     known_profile,
-    load_job,
     make_setup,
     open_engines,
     predict,
@@ -92,6 +91,7 @@ def run(
     choice = Choice(policy=policy, options=parse_settings(settings or ()), seed=seed)
     targets = _Targets(out, json_, timeline)
     targets.check()
+    job = replace(job, targets=targets.named())
     start_warm_up(choose(job, choice)[0])
     show = _Show(job, (lambda _: None) if quiet else _say)
     weights = fetch_weights(job, show.say)
@@ -109,6 +109,15 @@ class _Targets:
     out: Path | None
     json: str | None
     timeline: Path | None
+
+    def named(self) -> dict[str, str]:
+        """Return the files by option, with paths that hold from any directory."""
+        given = {"out": self.out, "json": self.json, "timeline": self.timeline}
+        return {
+            option: "-" if target == "-" else str(Path(target).resolve())
+            for option, target in given.items()
+            if target is not None
+        }
 
     def check(self) -> None:
         """Refuse before the run what could not be written after it."""

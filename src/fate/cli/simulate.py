@@ -15,7 +15,8 @@ from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate as run_simulation
 from fate.drivers.warm import start_warm_up
 from fate.drivers.world import Truth
-from fate.session import Choice, Job, choose, graphs_of, known_profile, load_job, make_setup
+from fate.jobs import Job, load_job
+from fate.session import Choice, choose, graphs_of, known_profile, make_setup
 from fate.store.history import Lengths
 from fate.store.journal import Header, Journal
 from fate.store.runs import RUN_FILE, RunStore

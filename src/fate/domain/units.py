@@ -7,6 +7,7 @@ MIB = 2**20
 
 _DECIMAL = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BINARY = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30, "TIB": 2**40}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _UNITS = {**_DECIMAL, **_BINARY}
 _QUANTITY = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
@@ -33,3 +34,11 @@ def parse_bandwidth(value: object) -> float:
     if size <= 0:
         raise ValueError(f"not a bandwidth: {value!r}; write it as 100MB/s")
     return float(size)
+
+
+def parse_duration(value: str) -> float:
+    """Return the seconds of `30d`, `12h`, `45m`, `90s` or `2w`."""
+    match = _QUANTITY.match(value)
+    if match is None or match.group(2) not in _SECONDS:
+        raise ValueError(f"not a duration: {value!r}; write a number with a unit, as 30d or 12h")
+    return float(match.group(1)) * _SECONDS[match.group(2)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from fate.domain.errors import FateError
 
 #: Version of the tables below; a file of another version is refused, never guessed at.
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -64,9 +64,11 @@ def connect(path: Path) -> sqlite3.Connection:
         raise StoreError(f"{path}: not a run file (not an SQLite database)") from None
     if version != SCHEMA:
         connection.close()
+        older = 0 < version < SCHEMA
+        wrote = "an older" if older else "another"
         raise StoreError(
-            f"{path}: run format {version}, this version of fate reads {SCHEMA}; "
-            f"use the version of fate that wrote it"
+            f"{path}: run format {version}, this version of fate reads {SCHEMA}; it was written by "
+            f"{wrote} version of fate: use that one to look at it, or run the workflow again"
         )
     return connection
 

@@ -1,5 +1,6 @@
 """The journal: a run's header and its decision log, record by record."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,9 @@ from fate.core.options import SchedulerOptions
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.messages import Record, WorkflowStatus
-from fate.store import database
+from fate.store import database, lock
 from fate.store.database import StoreError
+from fate.store.glance import Glance, glance
 from fate.store.outputs import Outputs
 
 
@@ -48,15 +50,25 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, and how far it came: what a list of runs shows without reading records."""
+
+    status: WorkflowStatus
+    glance: Glance
+
+
 class Journal:
     """A run's records in one SQLite file, which also holds its outputs.
 
     `append` and `outputs.put` join one transaction that `commit` ends: after a crash either both
     an event and the output it names are there, or neither is. Closing commits.
+
+    One process at a time writes a run, the one that made it with `create` or `go_on`; `open` is
+    for reading, also while another process writes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, held: int | None = None) -> None:
+        self.path, self._held = path, held
         self._connection = database.connect(path)
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Record)
@@ -64,18 +76,36 @@ class Journal:
         self.outputs = Outputs(path, self._connection)
 
     @classmethod
-    def create(cls, path: Path, header: Header) -> "Journal":
-        """Create the run file and write its header."""
+    def create(cls, path: Path, header: Header, job: bytes = b"") -> "Journal":
+        """Create the run file with its header and job; both are on the disk on return.
+
+        `job` is all that another process needs to go on, as `fate.jobs` packs it.
+        """
         connection = database.create(path)
-        connection.execute("INSERT INTO meta VALUES ('header', ?)", (msgspec.json.encode(header),))
+        meta = [("header", msgspec.json.encode(header)), *([("job", job)] if job else [])]
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         connection.commit()
-        connection.close()
-        return cls(path)
+        connection.close()  # the last connection's end syncs everything into the file
+        return cls(path, lock.acquire(path))
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
-        """Open an existing run file, to read it or to continue it."""
+        """Open an existing run file to read it."""
         return cls(path)
+
+    @classmethod
+    def go_on(cls, path: Path) -> "Journal":
+        """Open an existing run file to continue it.
+
+        Raises:
+            StoreError: another process writes it, or it cannot be read.
+        """
+        held = lock.acquire(path)
+        try:
+            return cls(path, held)
+        except StoreError:
+            lock.release(held)
+            raise
 
     @property
     def header(self) -> Header:
@@ -89,10 +119,19 @@ class Journal:
             raise StoreError(f"{self.path}: the header cannot be read: {error}") from None
 
     @property
-    def end(self) -> WorkflowStatus | None:
+    def job(self) -> bytes:
+        """What the run needs to go on in another process; empty where it was never stored."""
+        return self._meta("job") or b""
+
+    @property
+    def end(self) -> End | None:
         """How the run ended; None while it runs, or when it was killed."""
         body = self._meta("end")
-        return None if body is None else msgspec.json.decode(body, type=WorkflowStatus)
+        return None if body is None else msgspec.json.decode(body, type=End)
+
+    def glance(self) -> Glance:
+        """Return how far the run came, by its last commit."""
+        return glance(self._connection)
 
     def append(self, record: Record) -> None:
         """Add a record to the open transaction."""
@@ -118,15 +157,32 @@ class Journal:
         header = msgspec.structs.replace(self.header, predicted_makespan_s=makespan_s)
         self._set_meta("header", msgspec.json.encode(header))
 
+    def sync(self) -> None:
+        """Commit, and wait until the disk has it: it outlasts a power cut too."""
+        self.commit()
+        descriptor = os.open(self.path.with_name(f"{self.path.name}-wal"), os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def set_end(self, status: WorkflowStatus) -> None:
         """Write how the run ended, and commit."""
-        self._set_meta("end", msgspec.json.encode(status))
+        self.commit()
+        self._set_meta("end", msgspec.json.encode(End(status=status, glance=self.glance())))
         self.commit()
 
+    def reopen(self) -> None:
+        """Take back how the run ended, with the next commit: it goes on."""
+        self._connection.execute("DELETE FROM meta WHERE key = 'end'")
+
     def close(self) -> None:
-        """Commit and close; idempotent."""
+        """Commit and close, and let others write the run; idempotent."""
         self._write_pending()
         self.outputs.close()
+        if self._held is not None:
+            held, self._held = self._held, None
+            lock.release(held)
 
     def __enter__(self) -> "Journal":
         return self

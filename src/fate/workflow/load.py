@@ -38,7 +38,7 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
     _check_top(data, problems)
     draft = _draft(data, problems)
     if _calls_own_code(data):
-        _search_modules_in(Path(path).resolve().parent)
+        search_modules_in(Path(path).resolve().parent)
     check_draft(draft, problems)
     if problems.lines:
         raise WorkflowError(problems.lines)
@@ -60,7 +60,8 @@ def require_format(document: Document, wanted: str, what: str) -> dict[str, Any]
     return found
 
 
-def _search_modules_in(folder: Path) -> None:
+def search_modules_in(folder: Path) -> None:
+    """Look for the modules that `python:` stages name in a folder too."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
