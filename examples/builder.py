@@ -2,7 +2,8 @@
 
 import sys
 
-from fate.workflow.builder import ITEM, Ref, Workflow, dump_yaml
+from fate.workflow.builder import Workflow, dump_yaml
+from fate.workflow.refs import ITEM, Ref
 from fate.workflow.spec import MapSpec, WorkflowSpec
 
 EDITOR = "You are a careful editor of short research briefs."

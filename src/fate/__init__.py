@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fate.domain.errors import FateError
-    from fate.workflow.builder import ITEM, Workflow
+    from fate.workflow.builder import Workflow
     from fate.workflow.load import load_workflow
+    from fate.workflow.refs import ITEM, expr
     from fate.workflow.spec import WorkflowSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["ITEM", "FateError", "Workflow", "WorkflowSpec", "__version__", "load_workflow"]
+__all__ = ["ITEM", "FateError", "Workflow", "WorkflowSpec", "__version__", "expr", "load_workflow"]
 
 _HOME = {
     "FateError": "fate.domain.errors",
-    "ITEM": "fate.workflow.builder",
+    "ITEM": "fate.workflow.refs",
     "Workflow": "fate.workflow.builder",
     "WorkflowSpec": "fate.workflow.spec",
+    "expr": "fate.workflow.refs",
     "load_workflow": "fate.workflow.load",
 }
 

@@ -40,6 +40,7 @@ def test_the_public_interface_is_pinned() -> None:
         "Workflow",
         "WorkflowSpec",
         "__version__",
+        "expr",
         "load_workflow",
     ]
     assert all(getattr(fate, name) for name in fate.__all__)

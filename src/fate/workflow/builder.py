@@ -13,17 +13,22 @@ triple quotes.
 
 import textwrap
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast
+from functools import partial
+from typing import Any, Literal, Required, TypedDict, TypeVar, Unpack, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from fate.domain.graph import OnError
 from fate.workflow.check import check_draft
 from fate.workflow.problems import NamedLocator, Problems, WorkflowError
 from fate.workflow.program import draft_of
+from fate.workflow.refs import LoopGroup, MapGroup, Ref, Text, stage_name
 from fate.workflow.spec import (
+    GroupStage,
     InputSpec,
     JoinTool,
+    Json,
     JsonTool,
     LlmStage,
     MapSpec,
@@ -37,33 +42,78 @@ from fate.workflow.spec import (
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
-class Ref:
-    """An expression over a workflow's values; in a string it becomes `{{ expression }}`."""
-
-    def __init__(self, expression: str) -> None:
-        self.expression = expression
-
-    def __str__(self) -> str:
-        """Return the expression as a template shows it."""
-        return f"{{{{ {self.expression} }}}}"
-
-    def __getitem__(self, key: str | int) -> "Ref":
-        """Refer to a part of the value: `facts["title"]`, `parts[0]`."""
-        if isinstance(key, str) and key.isidentifier():
-            return Ref(f"{self.expression}.{key}")
-        return Ref(f"{self.expression}[{key!r}]")
-
-    def pipe(self, filter_call: str) -> "Ref":
-        """Apply a template filter: `notes.pipe("join('; ')")`."""
-        return Ref(f"{self.expression} | {filter_call}")
-
-
-#: The element a mapped stage works on, under its default name.
-ITEM = Ref("item")
-
-Text = str | Ref
 #: What to map over: a reference, or a `MapSpec` that says more.
 Over = Ref | MapSpec
+
+
+class Repeat(TypedDict, total=False):
+    """Rounds of a stage: at most `max`, until a condition holds; about `expect` are likely."""
+
+    max: Required[int]
+    until: Text
+    expect: float
+
+
+class StageOptions(TypedDict, total=False):
+    """What all stages take; see the file format."""
+
+    after: Sequence[Text]
+    when: Text
+    probability: float
+    join: Literal["any", "all"] | int
+    on_error: OnError
+    default: Json
+
+
+class RunOptions(StageOptions, total=False):
+    """What stages take that are no groups."""
+
+    map: Over | None
+    repeat: Repeat
+
+
+class LlmOptions(RunOptions, total=False):
+    """What model calls take."""
+
+    system: Text
+    max_tokens: int
+    expect_tokens: int
+    exact_tokens: bool
+    stop: Sequence[str]
+    temperature: float
+    seed: int
+    schema: Mapping[str, Any]
+    chat: bool
+
+
+class ToolOptions(RunOptions, total=False):
+    """What tools take."""
+
+    max_output_bytes: int
+
+
+class SplitOptions(ToolOptions, total=False):
+    """What `split` takes."""
+
+    by: Literal["sentence", "paragraph", "lines", "characters"]
+    size: int
+    overlap: int
+
+
+class PythonOptions(ToolOptions, total=False):
+    """What own code takes."""
+
+    args: Mapping[str, object]
+    timeout_s: float
+
+
+class SelectOptions(ToolOptions, total=False):
+    """What `select` takes: one of its own."""
+
+    index: int
+    slice: tuple[int | None, int | None]
+    key: str
+    first: int
 
 
 class Workflow:
@@ -86,6 +136,8 @@ class Workflow:
         self._inputs: dict[str, InputSpec] = {}
         self._roles = dict(roles or {})
         self._stages: dict[str, Stage] = {}
+        self._outer: list[dict[str, Stage]] = []
+        self._at = ["stages"]
         self._outputs: dict[str, str] = {}
 
     def input(
@@ -104,35 +156,93 @@ class Workflow:
         self._roles[name] = model
         return name
 
-    def llm(
-        self, name: str, *, model: str, prompt: Text, map: Over | None = None, **options: object
-    ) -> Ref:
-        """Add a model call. Options are the keys of an `llm` stage: `max_tokens`, `schema`, …."""
-        given = {"kind": "llm", "model": model, "prompt": prompt, "map": map, **options}
+    def llm(self, name: str, *, model: str, prompt: Text, **options: Unpack[LlmOptions]) -> Ref:
+        """Add a model call."""
+        given: dict[str, object] = {"kind": "llm", "model": model, "prompt": prompt, **options}
         for key in ("prompt", "system"):
             if isinstance(text := given.get(key), str):
                 given[key] = textwrap.dedent(text).removeprefix("\n")
         return self._add(name, LlmStage, given)
 
-    def split(self, name: str, *, of: Text, **options: object) -> Ref:
-        """Add a tool that cuts a text into a list; options: `by`, `size`, `overlap`, …."""
+    def split(self, name: str, *, of: Text, **options: Unpack[SplitOptions]) -> Ref:
+        """Add a tool that cuts a text into a list."""
         return self._add(name, SplitTool, {"kind": "tool", "tool": "split", "of": of, **options})
 
-    def join(self, name: str, *, of: Ref, **options: object) -> Ref:
-        """Add a tool that puts a list together; option `separator`, …."""
-        return self._add(name, JoinTool, {"kind": "tool", "tool": "join", "of": of, **options})
+    def join(
+        self, name: str, *, of: Ref, separator: str | None = None, **options: Unpack[ToolOptions]
+    ) -> Ref:
+        """Add a tool that puts a list together, by default with blank lines between."""
+        given = {"kind": "tool", "tool": "join", "of": of, "separator": separator, **options}
+        return self._add(name, JoinTool, given)
 
-    def select(self, name: str, *, of: Ref, **options: object) -> Ref:
+    def select(self, name: str, *, of: Ref, **options: Unpack[SelectOptions]) -> Ref:
         """Add a tool that takes a part: one of `index`, `slice`, `key`, `first`."""
         return self._add(name, SelectTool, {"kind": "tool", "tool": "select", "of": of, **options})
 
-    def json(self, name: str, *, of: Text, **options: object) -> Ref:
-        """Add a tool that parses JSON; option `path`, …."""
-        return self._add(name, JsonTool, {"kind": "tool", "tool": "json", "of": of, **options})
+    def json(
+        self, name: str, *, of: Text, path: str | None = None, **options: Unpack[ToolOptions]
+    ) -> Ref:
+        """Add a tool that parses JSON, and takes what is at `path` in it."""
+        given = {"kind": "tool", "tool": "json", "of": of, "path": path, **options}
+        return self._add(name, JsonTool, given)
 
-    def python(self, name: str, *, function: str, **options: object) -> Ref:
-        """Add a stage that calls own code, `module:function`; options: `args`, `timeout_s`, …."""
+    def python(self, name: str, *, function: str, **options: Unpack[PythonOptions]) -> Ref:
+        """Add a stage that calls own code, `module:function`."""
         return self._add(name, PythonTool, {"kind": "tool", "python": function, **options})
+
+    def map(
+        self, name: str, *, over: Over, item: str = "item", **options: Unpack[StageOptions]
+    ) -> MapGroup:
+        r"""Add a group that runs for each element of a list; its body is what the block adds.
+
+        ```
+        with wf.map("study", over=papers, item="paper") as paper:
+            notes = wf.llm("notes", model=fast, prompt=f"Note the claims.\n\n{paper}")
+            wf.llm("check", model=slow, prompt=f"{paper}\n\nTrue?\n{notes}")
+        wf.output("studies", paper.result)
+        ```
+        """
+        spec = _plain(over)
+        if isinstance(spec, MapSpec):
+            item = spec.item
+        else:
+            spec = {"over": spec, **({} if item == "item" else {"item": item})}
+
+        def close(done: bool) -> None:
+            self._close(name, done, {"map": spec, **group.settings, **options})
+
+        group = MapGroup(name, item, partial(self._open, name), close)
+        return group
+
+    def repeat(
+        self,
+        name: str,
+        *,
+        max: int,
+        until: Text | None = None,
+        expect: float | None = None,
+        **options: Unpack[StageOptions],
+    ) -> LoopGroup:
+        r"""Add a group that runs in rounds; its body is what the block adds.
+
+        ```
+        with wf.repeat("solve", max=3) as loop:
+            answer = wf.llm("execute", model=slow, prompt=f"{task}\n{loop.previous}")
+            verdict = wf.llm("verify", model=fast, prompt=f"Right? {answer}")
+            loop.until(expr("'yes' in {}", verdict))
+            loop.output(answer)
+        wf.output("answer", loop.result)
+        ```
+        """
+
+        def close(done: bool) -> None:
+            settings = dict(group.settings)
+            repeat = {"max": max, "until": settings.pop("until", until), "expect": expect}
+            given = {key: value for key, value in repeat.items() if value is not None}
+            self._close(name, done, {"repeat": given, **settings, **options})
+
+        group = LoopGroup(name, partial(self._open, name), close)
+        return group
 
     def output(self, name: str, template: Text) -> None:
         """Declare an output."""
@@ -141,6 +251,8 @@ class Workflow:
 
     def to_spec(self) -> WorkflowSpec:
         """Return the workflow, checked like a file."""
+        if self._outer:
+            raise WorkflowError([f"workflow {self._name!r}: a group is still open"])
         data = {
             **self._top,
             **({"inputs": self._inputs} if self._inputs else {}),
@@ -162,13 +274,30 @@ class Workflow:
         return dump_yaml(self.to_spec())
 
     def _add(self, name: str, model: type[Stage], given: Mapping[str, object]) -> Ref:
-        place = f"stages.{name}"
+        place = ".".join((*self._at, name))
         self._once(place, name, self._stages)
         data = {key: _plain(value) for key, value in given.items() if value is not None}
         if isinstance(over := data.get("map"), str):
             data["map"] = {"over": over}
+        if isinstance(after := given.get("after"), Sequence):
+            data["after"] = [stage_name(each) for each in cast("Sequence[Text]", after)]
         self._stages[name] = self._valid(place, model, data)
         return Ref(f"stages.{name}.output")
+
+    def _open(self, name: str) -> None:
+        self._once(".".join((*self._at, name)), name, self._stages)
+        self._outer.append(self._stages)
+        self._stages = {}
+        self._at += [name, "stages"]
+
+    def _close(self, name: str, done: bool, given: Mapping[str, object]) -> None:
+        body, self._stages = self._stages, self._outer.pop()
+        del self._at[-2:]
+        if not done:
+            return  # an exception is on its way
+        if not body:
+            raise WorkflowError([f"workflow {self._name!r}, {name}: this group has no stages"])
+        self._add(name, GroupStage, {"kind": "group", **given, "stages": body})
 
     def _once(self, place: str, name: str, taken: Container[str]) -> None:
         if name in taken:

@@ -8,9 +8,9 @@ from fate.domain.catalog import Model
 from fate.domain.graph import ITEM, item_key, shared_tokens
 from fate.domain.messages import Expanded, ExpandFailed
 from fate.engines.base import CallResult
-from fate.workflow.builder import ITEM as EACH
 from fate.workflow.builder import Workflow
 from fate.workflow.expand import Expander
+from fate.workflow.refs import ITEM as EACH
 from fate.workflow.spec import MapSpec
 from fate.workflow.texts import text_key
 from fate.workflow.tokens import TokenCounter
