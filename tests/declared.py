@@ -84,6 +84,9 @@ class DeclaredWork:
         """Say which tool it was."""
         return f"{instance}[{item}]"
 
+    def own_call(self, instance: InstanceId, item: int) -> None:
+        """Have no own code."""
+
     def check(self, instance: InstanceId, item: int, text: str) -> str | None:
         """Accept everything."""
 

@@ -25,12 +25,12 @@ from pydantic import (
 from fate.core.options import SchedulerOptions
 from fate.domain.catalog import Cluster, Device, Link, Model
 from fate.domain.errors import FateError
-from fate.domain.units import parse_bandwidth, parse_size
+from fate.domain.units import parse_bandwidth
 from fate.engines.models import CONTEXT_TOKENS, DEFAULT_SET, KNOWN, Facts, facts_of_file
 from fate.workflow.load import require_format
 from fate.workflow.problems import DataPath, FileError, Problems, suggest
 from fate.workflow.source import Document, read_yaml
-from fate.workflow.spec import Base, Json
+from fate.workflow.spec import Base, Json, Size
 
 FORMAT = "fate.cluster/1"
 
@@ -44,11 +44,6 @@ class ClusterError(FileError):
     code = "bad-cluster"
 
 
-def _quantity_schema(example: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": ["string", "integer"], "examples": [example]})
-
-
-Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), _quantity_schema("300MiB")]
 Bandwidth: TypeAlias = Annotated[
     float,
     BeforeValidator(parse_bandwidth),

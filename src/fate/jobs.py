@@ -17,7 +17,7 @@ from fate.config import ClusterSpec, Resolved, default_cluster, load_cluster, re
 from fate.domain.errors import FateError
 from fate.workflow.compile import compile_workflow
 from fate.workflow.inputs import bind_inputs, parse_assignments
-from fate.workflow.load import load_workflow, search_modules_in
+from fate.workflow.load import load_workflow
 from fate.workflow.program import Program
 from fate.workflow.spec import WorkflowSpec
 
@@ -71,8 +71,7 @@ def load_job(
     rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
     inputs = tuple(bind_inputs(spec, common | row, workflow.parent) for row in rows)
     cluster_spec = load_cluster(cluster) if cluster else _default_for(spec, roles or {})
-    job = assemble(spec, inputs, cluster_spec, roles)
-    return replace(job, folder=workflow.resolve().parent)
+    return assemble(spec, inputs, cluster_spec, roles, folder=workflow.resolve().parent)
 
 
 def assemble(
@@ -80,8 +79,12 @@ def assemble(
     inputs: Sequence[Mapping[str, Any]],
     cluster: ClusterSpec,
     roles: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Job:
-    """Return the job of a checked workflow, its inputs and a cluster."""
+    """Return the job of a checked workflow, its inputs and a cluster.
+
+    Own modules are looked for in `folder`, by default the working folder.
+    """
     for role in roles or {}:
         if role not in spec.roles:
             raise FateError(
@@ -91,10 +94,11 @@ def assemble(
         cluster = cluster.model_copy(update={"roles": {**cluster.roles, **roles}})
     return Job(
         name=spec.name,
-        program=compile_workflow(spec),
+        program=compile_workflow(spec, folder),
         inputs=tuple(inputs),
         resolved=resolve(cluster, spec.roles),
         cluster=cluster,
+        folder=folder,
     )
 
 
@@ -140,10 +144,8 @@ def unpack(body: bytes) -> Job:
             f"use that one"
         ) from None
     folder = Path(stored.folder) if stored.folder else None
-    if folder is not None:
-        search_modules_in(folder)
-    job = assemble(spec, stored.inputs, cluster)
-    return replace(job, folder=folder, targets=stored.targets)
+    job = assemble(spec, stored.inputs, cluster, folder=folder)
+    return replace(job, targets=stored.targets)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

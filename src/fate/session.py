@@ -22,6 +22,7 @@ from fate.drivers.execute import Executor, Limits
 from fate.drivers.run import Runtime, Usage
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
+from fate.drivers.tool_pool import ToolPool
 from fate.engines.base import Engine, EngineInfo
 from fate.engines.models import locate, typical_costs
 from fate.jobs import Job, pack
@@ -223,7 +224,6 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
     )
     with Journal.create(journal_path, header, pack(job)) as journal:
         works = expanders(job, counter, journal.outputs)
-        executor = Executor(engines, works, journal.outputs, limits)
         observer = Observer()
 
         def tell(record: Record) -> None:
@@ -231,10 +231,12 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
             if on_record is not None:
                 on_record(record)
 
-        runtime = Runtime(setup, executor, journal, on_record=tell)
-        if on_start is not None:
-            on_start(runtime)
-        outcome = await runtime.run([work.graph() for work in works.values()])
+        async with ToolPool(setup.cluster.tool_slots) as own_tools:
+            executor = Executor(engines, works, journal.outputs, limits, own_tools=own_tools)
+            runtime = Runtime(setup, executor, journal, on_record=tell)
+            if on_start is not None:
+                on_start(runtime)
+            outcome = await runtime.run([work.graph() for work in works.values()])
         journal.set_end(outcome.status)
         return Finished(
             header=header,

@@ -94,6 +94,9 @@ class DeclaredWork:
         del instance, item
         return ""
 
+    def own_call(self, instance: InstanceId, item: int) -> None:
+        """Have no own code."""
+
     def check(self, instance: InstanceId, item: int, text: str) -> str | None:
         """Accept everything."""
         del instance, item, text

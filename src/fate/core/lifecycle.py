@@ -323,7 +323,8 @@ class Lifecycle:
             return count if instance.stage.kind == "tool" else 1
         item_s = self._item_seconds(instance.stage)
         by_time = int(self._options.chunk_s / item_s) if item_s > 0 else count
-        by_shards = -(-count // min(len(self._cluster.devices), 2))
+        tool, devices = instance.stage.kind == "tool", len(self._cluster.devices)
+        by_shards = -(-count // (self._cluster.tool_slots if tool else min(devices, 2)))
         return max(1, min(by_time, by_shards))
 
     def _make_ready(

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fate.domain.errors import FateError
 from fate.domain.graph import Chunk, InstanceId
@@ -27,7 +27,11 @@ from fate.domain.messages import (
     Unload,
     Warm,
 )
+from fate.drivers.tool_pool import ToolPool
 from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
+
+if TYPE_CHECKING:
+    from fate.workflow.own_code import OwnCall
 
 
 class Work(Protocol):
@@ -42,7 +46,11 @@ class Work(Protocol):
         ...
 
     def run_tool(self, instance: InstanceId, item: int) -> str:
-        """Run a tool on one item, in any thread."""
+        """Run a built-in tool on one item, in any thread."""
+        ...
+
+    def own_call(self, instance: InstanceId, item: int) -> "OwnCall | None":
+        """Return the call of own code that an item needs; None where the tool is built in."""
         ...
 
     def check(self, instance: InstanceId, item: int, text: str) -> str | None:
@@ -62,6 +70,14 @@ class InThread(Protocol):
         ...
 
 
+class OwnTools(Protocol):
+    """Runs own code."""
+
+    async def run(self, call: "OwnCall") -> str:
+        """Return the result as JSON text; a call that is cancelled has ended."""
+        ...
+
+
 class OutputWriter(Protocol):
     """Where finished texts go."""
 
@@ -72,7 +88,10 @@ class OutputWriter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long an activity may take before it counts as failed [s]."""
+    """How long an activity may take before it counts as failed [s].
+
+    `tool_s` is for built-in tools; own code has its own limits.
+    """
 
     load_s: float = 300.0
     unload_s: float = 60.0
@@ -90,11 +109,12 @@ class Executor:
         outputs: OutputWriter,
         limits: Limits | None = None,
         *,
+        own_tools: OwnTools | None = None,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self.engines, self.works, self._outputs = engines, works, outputs
         self.limits = limits or Limits()
-        self._in_thread = in_thread
+        self._own_tools, self._in_thread = own_tools or ToolPool(), in_thread
         #: Largest resident set each device process reported after a load [B].
         self.rss_bytes: dict[str, int] = {}
 
@@ -164,8 +184,12 @@ class Executor:
     async def _tool(self, activity: int, chunk: Chunk, emit: Callable[[Event], None]) -> Event:
         work = self.work_of(chunk.instance)
         for item in range(chunk.start, chunk.stop):
-            async with asyncio.timeout(self.limits.tool_s):
-                text = await self._in_thread(work.run_tool, chunk.instance, item)
+            own = work.own_call(chunk.instance, item)
+            if own is not None:
+                text = await self._own_tools.run(own)
+            else:
+                async with asyncio.timeout(self.limits.tool_s):
+                    text = await self._in_thread(work.run_tool, chunk.instance, item)
             self._outputs.put(chunk.instance, item, text, {})
             emit(ItemDone(activity=activity, item=item))
         return Done(activity=activity)

@@ -1,18 +1,18 @@
 """Checks of a workflow as a whole: cycles, reachability, and what single stages may not say."""
 
-import inspect
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import jsonschema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from fate.workflow.compile import Compiler, sinks
+from fate.workflow.own_code import ToolError, check_arguments, check_target
 from fate.workflow.problems import DataPath, Problems
 from fate.workflow.program import Block, Draft, StageProgram
 from fate.workflow.spec import GroupStage, LlmStage, PythonTool, SelectTool, SplitTool, Stage
 from fate.workflow.template import LOOP_NAMES
-from fate.workflow.tools import ToolError, import_function
 
 #: Groups, loops and maps may stand inside each other to this depth.
 MAX_DEPTH = 2
@@ -21,6 +21,7 @@ MAX_DEPTH = 2
 def check_draft(draft: Draft, problems: Problems) -> None:
     """Report everything wrong with a workflow's stages, templates and edges."""
     _check_stages(draft.block, frozenset(), 0, problems)
+    _check_own_code(draft.block, draft.folder, problems)
     compiler = Compiler(draft, problems)
     stages = compiler.stages()
     outputs = compiler.outputs(stages)
@@ -191,8 +192,6 @@ def _check_stage(at: DataPath, stage: Stage, problems: Problems) -> None:
         given = [way for way in ways if getattr(stage, way) is not None]
         if len(given) != 1:
             problems.add(at, f"give exactly one of {', '.join(ways)}; got {len(given)}")
-    elif isinstance(stage, PythonTool):
-        _check_function(at, stage, problems)
     elif isinstance(stage, GroupStage) and (stage.map is None) == (stage.repeat is None):
         what = "a group has either `map:`, one run for each item, or `repeat:`, one for each round"
         problems.add(at, what)
@@ -223,15 +222,22 @@ def _check_schema(at: DataPath, stage: LlmStage, problems: Problems) -> None:
         problems.add((*at, "exact_tokens"), what)
 
 
-def _check_function(at: DataPath, stage: PythonTool, problems: Problems) -> None:
+def _check_own_code(block: Block, folder: Path, problems: Problems) -> None:
+    """Check that the functions a block names are there, those inside its groups too."""
+    for name, stage in block.stages.items():
+        if isinstance(stage, PythonTool):
+            _check_function((*block.at, name), stage, folder / stage.folder, problems)
+    for inner in block.inner.values():
+        _check_own_code(inner, folder, problems)
+
+
+def _check_function(at: DataPath, stage: PythonTool, folder: Path, problems: Problems) -> None:
     try:
-        function = import_function(stage.python)
+        check_target(stage.python, folder)
     except ToolError as error:
         problems.add((*at, "python"), str(error))
         return
     try:
-        inspect.signature(function).bind(**stage.args)
-    except TypeError as error:
-        problems.add((*at, "args"), f"{stage.python}: {error}")
-    except ValueError:
-        return  # a builtin without a signature
+        check_arguments(stage.python, folder, list(stage.args))
+    except ToolError as error:
+        problems.add((*at, "args"), str(error))

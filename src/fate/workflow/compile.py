@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fate.workflow.problems import DataPath, NamedLocator, Problems, WorkflowError, suggest
 from fate.workflow.program import (
@@ -43,8 +44,11 @@ from fate.workflow.template import (
 _RESERVED = LOOP_NAMES | {"inputs", "stages", "range", "loop", "self", "none", "true", "false"}
 
 
-def compile_workflow(spec: WorkflowSpec) -> Program:
-    """Return the program of a valid workflow; a `WorkflowError` lists all that is wrong."""
+def compile_workflow(spec: WorkflowSpec, folder: Path | None = None) -> Program:
+    """Return the program of a valid workflow; a `WorkflowError` lists all that is wrong.
+
+    Own code is looked for in `folder`, by default the working folder.
+    """
     problems = Problems(NamedLocator(spec.name))
     compiler = Compiler(draft_of(spec), problems)
     stages = compiler.stages()
@@ -52,7 +56,13 @@ def compile_workflow(spec: WorkflowSpec) -> Program:
     if problems.lines:
         raise WorkflowError(problems.lines)
     keeps = frozenset(name for output in outputs.values() for name in output.references.stages)
-    return Program(spec=spec, stages=topological(stages), outputs=outputs, keeps=keeps)
+    return Program(
+        spec=spec,
+        stages=topological(stages),
+        outputs=outputs,
+        keeps=keeps,
+        folder=folder or Path(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,11 @@ from fate.domain.messages import (
 from fate.engines.base import CallRequest, CallResult
 from fate.workflow.compile import compile_workflow
 from fate.workflow.forecast import Expectations, forecast, reveal
+from fate.workflow.own_code import OwnCall
 from fate.workflow.places import Frame, Place
 from fate.workflow.program import Argument, Constant, Program
 from fate.workflow.render import Expansion, Parts, Rendering, segment
-from fate.workflow.spec import GroupStage, JoinTool, Json, LlmStage, WorkflowSpec
+from fate.workflow.spec import GroupStage, JoinTool, Json, LlmStage, PythonTool, WorkflowSpec
 from fate.workflow.template import as_text
 from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
@@ -176,14 +177,33 @@ class Expander:
         )
 
     def run_tool(self, instance: InstanceId, item: int) -> str:
-        """Run a tool on one item and return what to store. Reads no output: any thread may call.
+        """Run a built-in tool on one item and return what to store.
+
+        Reads no output: any thread may call.
 
         Raises:
             ToolError: the tool failed; the message names the stage.
         """
         place = self._place(instance)
-        assert not isinstance(place.stage.spec, LlmStage | GroupStage)
+        assert not isinstance(place.stage.spec, LlmStage | GroupStage | PythonTool)
         return run(place.stage.path, place.stage.spec, self._expansion(place).arguments[item])
+
+    def own_call(self, instance: InstanceId, item: int) -> OwnCall | None:
+        """Return the call of own code that an item needs; None where the tool is built in."""
+        place = self._place(instance)
+        spec = place.stage.spec
+        if not isinstance(spec, PythonTool):
+            return None
+        return OwnCall(
+            stage=place.stage.path,
+            target=spec.python,
+            folder=(self.program.folder / spec.folder).resolve(),
+            arguments=self._expansion(place).arguments[item],
+            pure=spec.pure,
+            timeout_s=spec.timeout_s,
+            memory_bytes=spec.memory,
+            max_output_bytes=spec.max_output_bytes,
+        )
 
     def check(self, instance: InstanceId, item: int, text: str) -> str | None:
         """Return why an answer is not acceptable, or None; another attempt may do better."""

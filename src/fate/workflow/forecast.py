@@ -137,10 +137,16 @@ class _Oracle:
         )
 
     def _tool(self, place: Place, probability: float) -> Stage:
-        own_code = isinstance(place.stage.spec, PythonTool)
+        spec = place.stage.spec
+        own_code = isinstance(spec, PythonTool)
         if own_code or probability < 1.0 or not self._run_ahead(place):
             self._sizes.expect(place, self._tool_result(place))
-        return Stage(id=place.stage.name, kind="tool", tool_s=_OWN_CODE_S if own_code else _TOOL_S)
+        return Stage(
+            id=place.stage.name,
+            kind="tool",
+            tool_s=_OWN_CODE_S if own_code else _TOOL_S,
+            pure=spec.pure if own_code else True,
+        )
 
     def _run_ahead(self, place: Place) -> bool:
         """Run a built-in tool whose arguments are known; return whether that worked."""

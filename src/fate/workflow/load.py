@@ -1,6 +1,5 @@
 """Reads workflow files; whatever is wrong with one is reported all at once, with file and line."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,7 @@ _PLACEHOLDER = {"placeholder": {"kind": "llm", "model": "any", "prompt": "any"}}
 def load_workflow(path: str | Path) -> WorkflowSpec:
     """Read and check a workflow file.
 
-    The file's folder is searched for the modules that `python:` stages name.
+    The modules that `python:` stages name are looked for in the file's folder first; none is run.
 
     Raises:
         FileError: the file cannot be read as a workflow file.
@@ -36,9 +35,7 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
     for at, what in document.problems:
         problems.add(at, what)
     _check_top(data, problems)
-    draft = _draft(data, problems)
-    if _calls_own_code(data):
-        search_modules_in(Path(path).resolve().parent)
+    draft = _draft(data, Path(path).parent, problems)
     check_draft(draft, problems)
     if problems.lines:
         raise WorkflowError(problems.lines)
@@ -58,21 +55,6 @@ def require_format(document: Document, wanted: str, what: str) -> dict[str, Any]
         got = f"got {found['format']!r}" if "format" in found else "there is none"
         raise FileError([f"{where}: a {what} file starts with `format: {wanted}`; {got}"])
     return found
-
-
-def search_modules_in(folder: Path) -> None:
-    """Look for the modules that `python:` stages name in a folder too."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-
-
-def _calls_own_code(data: Mapping[str, Any]) -> bool:
-    """Whether a stage, inside groups too, has a function of the user's."""
-    stages = _mapping(data, "stages")
-    return any(
-        "python" in _mapping(stages, name) or _calls_own_code(_mapping(stages, name))
-        for name in stages
-    )
 
 
 def _mapping(data: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -95,12 +77,13 @@ def _check_top(data: dict[str, Any], problems: Problems) -> None:
         problems.add_validation(error, WorkflowSpec, ())
 
 
-def _draft(data: dict[str, Any], problems: Problems) -> Draft:
+def _draft(data: dict[str, Any], folder: Path, problems: Problems) -> Draft:
     outputs = _mapping(data, "outputs")
     return Draft(
         inputs={name: _input(raw) for name, raw in _mapping(data, "inputs").items()},
         roles=_mapping(data, "roles"),
         block=_block(data, ("stages",), "", problems),
+        folder=folder,
         outputs={name: text for name, text in outputs.items() if isinstance(text, str)},
     )
 

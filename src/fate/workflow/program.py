@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fate.workflow.problems import DataPath
@@ -79,12 +80,16 @@ class StageProgram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """All stages in topological order, and the outputs; `keeps` are the stages they read."""
+    """All stages in topological order, and the outputs; `keeps` are the stages they read.
+
+    Own code is looked for in `folder`.
+    """
 
     spec: WorkflowSpec
     stages: Mapping[str, StageProgram]
     outputs: Mapping[str, Value | Template]
     keeps: frozenset[str]
+    folder: Path = Path()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +107,16 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A workflow under inspection; None stands for what is too broken to be understood."""
+    """A workflow under inspection; None stands for what is too broken to be understood.
+
+    Own code is looked for in `folder`.
+    """
 
     inputs: Mapping[str, InputSpec | None]
     roles: Mapping[str, object]
     block: Block
     outputs: Mapping[str, str]
+    folder: Path = Path()
 
 
 def draft_of(spec: WorkflowSpec) -> Draft:

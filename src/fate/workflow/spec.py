@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -15,10 +16,12 @@ from pydantic import (
     Tag,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 
 from fate.domain.graph import OnError
+from fate.domain.units import parse_size
 
 #: Names appear in templates (`stages.notes.output`), so they are plain identifiers.
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -29,6 +32,15 @@ Json: TypeAlias = Any
 
 #: Default bound on what a tool may return [B].
 MAX_OUTPUT_BYTES = 8 * 2**20
+#: Default bound on the private memory of own code [B], and what an interpreter needs at least.
+MAX_TOOL_MEMORY, MIN_TOOL_MEMORY = 2**30, 64 * 2**20
+
+#: Bytes, written as a number or as `300MiB`.
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["300MiB"]}),
+]
 
 
 class Base(BaseModel):
@@ -179,11 +191,18 @@ class PythonTool(ToolBase):
     """Call own code, `module:function`, with keyword arguments; it must return JSON-like data.
 
     An argument that is exactly one `{{ expression }}` arrives as the value, not as text.
+    The function runs in a process of its own, which ends when a call takes longer than `timeout_s`
+    or needs more private memory than `memory`. `pure` promises that running it twice does no harm:
+    only then may it run again after its process was lost. The module is looked for in `folder`
+    (relative to the workflow file, which is the default), then on the Python path.
     """
 
     python: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     args: dict[str, JsonValue] = {}
+    pure: bool = False
     timeout_s: float = Field(default=60.0, gt=0.0)
+    memory: Annotated[Size, Field(ge=MIN_TOOL_MEMORY)] = MAX_TOOL_MEMORY
+    folder: str = ""
 
 
 class GroupStage(StageBase):
@@ -197,7 +216,8 @@ class GroupStage(StageBase):
     output: str = ""
 
 
-ToolStage: TypeAlias = SplitTool | JoinTool | SelectTool | JsonTool | PythonTool
+BuiltInTool: TypeAlias = SplitTool | JoinTool | SelectTool | JsonTool
+ToolStage: TypeAlias = BuiltInTool | PythonTool
 Stage: TypeAlias = LlmStage | ToolStage | GroupStage
 
 #: Tag -> model: what `stage_tag` finds, and the order of the file format's documentation.

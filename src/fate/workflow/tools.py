@@ -1,23 +1,12 @@
-"""The tools: small functions from values to a value, with limits on size and time."""
+"""The built-in tools: small functions from values to a value, with a limit on size."""
 
-import copy
-import importlib
 import json
 import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from fate.domain.errors import FateError
-from fate.workflow.spec import (
-    JoinTool,
-    Json,
-    JsonTool,
-    PythonTool,
-    SelectTool,
-    SplitTool,
-    ToolStage,
-)
+from fate.workflow.own_code import ToolError
+from fate.workflow.spec import BuiltInTool, JoinTool, Json, JsonTool, SelectTool, SplitTool
 from fate.workflow.template import as_text
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
@@ -25,18 +14,11 @@ _PARAGRAPH_END = re.compile(r"\n[ \t]*\n\s*")
 _PATH_STEP = re.compile(r"\.?([A-Za-z_][\w-]*)|\[(-?\d+)\]")
 
 
-class ToolError(FateError):
-    """A tool failed: again with the same arguments it would fail the same way."""
-
-    code = "tool"
-    retryable = False
-
-
-def run(stage: str, spec: ToolStage, arguments: Mapping[str, Any]) -> str:
-    """Run a tool; return its result as stored: text of a join, JSON text of anything else.
+def run(stage: str, spec: BuiltInTool, arguments: Mapping[str, Any]) -> str:
+    """Run a built-in tool; return its result as stored: text of a join, JSON text of anything else.
 
     Raises:
-        ToolError: the tool failed, took too long or returned too much; says which stage.
+        ToolError: the tool failed or returned too much; says which stage.
     """
     try:
         value = _value(spec, arguments)
@@ -46,23 +28,10 @@ def run(stage: str, spec: ToolStage, arguments: Mapping[str, Any]) -> str:
     size = len(text.encode())
     if size > spec.max_output_bytes:
         raise ToolError(
-            f"stage {stage!r}: {_name(spec)} returned {size} bytes, over the limit of "
+            f"stage {stage!r}: {spec.tool} returned {size} bytes, over the limit of "
             f"{spec.max_output_bytes}; return less, or raise max_output_bytes"
         )
     return text
-
-
-def import_function(target: str) -> Callable[..., Any]:
-    """Return the function behind `module:function`."""
-    module_name, _, attribute = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ToolError(f"cannot import {module_name!r}: {_reason(error)}") from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise ToolError(f"module {module_name!r} has no function {attribute!r}")
-    return function
 
 
 def encode(value: Json) -> str:
@@ -75,7 +44,7 @@ def decode(stored: str) -> Json:
     return json.loads(stored)
 
 
-def _value(spec: ToolStage, arguments: Mapping[str, Any]) -> Json:
+def _value(spec: BuiltInTool, arguments: Mapping[str, Any]) -> Json:
     match spec:
         case SplitTool():
             return split(as_text(arguments["of"]), spec)
@@ -85,8 +54,6 @@ def _value(spec: ToolStage, arguments: Mapping[str, Any]) -> Json:
             return select(arguments["of"], spec)
         case JsonTool():
             return extract(find_json(as_text(arguments["of"])), spec.path)
-        case PythonTool():
-            return _call_own_code(spec, arguments)
 
 
 def split(text: str, spec: SplitTool) -> list[str]:
@@ -164,32 +131,6 @@ def _list(value: Json) -> Sequence[Any]:
     return cast("list[Any]", value)
 
 
-def _call_own_code(spec: PythonTool, arguments: Mapping[str, Any]) -> Json:
-    """Call the user's function in a thread that is given up, not killed, at the timeout."""
-    function = import_function(spec.python)
-    own = copy.deepcopy(dict(arguments))  # other stages see the same lists and mappings
-    outcome: list[tuple[Any, BaseException | None]] = []
-
-    def call() -> None:
-        try:
-            outcome.append((function(**own), None))
-        except BaseException as error:  # noqa: BLE001 - reported as the stage's failure below
-            outcome.append((None, error))
-
-    # a daemon, so that a function which hangs does not keep the process from ending
-    thread = threading.Thread(target=call, name=f"fate-tool-{spec.python}", daemon=True)
-    thread.start()
-    thread.join(spec.timeout_s)
-    if not outcome:
-        raise ToolError(
-            f"{spec.python} did not return within {spec.timeout_s:g} s; raise timeout_s or do less"
-        )
-    value, error = outcome[0]
-    if error is not None:
-        raise ToolError(f"{spec.python} raised {_reason(error)}") from error
-    return value
-
-
 def _to_json(value: Json) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -199,15 +140,6 @@ def _to_json(value: Json) -> str:
         ) from None
 
 
-def _name(spec: ToolStage) -> str:
-    return spec.python if isinstance(spec, PythonTool) else spec.tool
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_short(str(error), quote=False)}"
-
-
-def _short(text: str, *, quote: bool = True) -> str:
+def _short(text: str) -> str:
     line = " ".join(text.split())
-    line = line if len(line) <= 120 else line[:117] + "..."
-    return repr(line) if quote else line
+    return repr(line if len(line) <= 120 else line[:117] + "...")

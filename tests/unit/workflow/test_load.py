@@ -6,7 +6,7 @@ import pytest
 
 from fate.workflow.load import load_workflow
 from fate.workflow.problems import FileError
-from fate.workflow.spec import LlmStage, WorkflowSpec
+from fate.workflow.spec import LlmStage, PythonTool, WorkflowSpec
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -213,17 +213,67 @@ def test_unreadable_files(tmp_path: Path) -> None:
         load_workflow(bad)
 
 
-def test_python_stages_are_imported_at_load(tmp_path: Path) -> None:
-    """Modules beside the file are found; what is missing is reported with its reason."""
-    (tmp_path / "fate_test_tools.py").write_text("def half(text):\n    return text[::2]\n")
+def test_own_code_is_looked_for_but_not_run(tmp_path: Path) -> None:
+    """Modules beside the file, or in its `folder:`, are found; what is missing says so."""
+    source = "def half(text, *, step: int = 2):\n    return text[::step]\nraise SystemExit('run')\n"
+    (tmp_path / "fate_test_tools.py").write_text(source)
     ok = HEAD + "stages:\n  a: {kind: tool, python: 'fate_test_tools:half', args: {text: abc}}\n"
     assert load(tmp_path, ok).stages
     (line,) = problems(tmp_path, ok.replace("text:", "txet:").replace("kind: txet", "kind: text"))
     assert "fate_test_tools:half: missing a required argument: 'text'" in line
+    (line,) = problems(tmp_path, ok.replace("text: abc", "text: abc, stop: 3"))
+    assert "unexpected argument 'stop'. Did you mean 'step'?" in line
     (line,) = problems(tmp_path, ok.replace(":half", ":hlaf"))
-    assert "has no function 'hlaf'" in line
+    assert "has no function 'hlaf'. Did you mean 'half'?" in line
     (line,) = problems(tmp_path, ok.replace("fate_test_tools:", "fate_no_such_module:"))
-    assert "cannot import 'fate_no_such_module': ModuleNotFoundError" in line
+    assert "cannot import 'fate_no_such_module': there is no such module in" in line
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "fate_test_tools.py").rename(tmp_path / "sub" / "fate_test_tools.py")
+    assert problems(tmp_path, ok)
+    assert load(tmp_path, ok.replace("args:", "folder: sub, args:")).stages
+    (tmp_path / "fate_test_tools.py").write_text("def half(text:\n")
+    (line,) = problems(tmp_path, ok)
+    assert "fate_test_tools.py: '(' was never closed (line 1)" in line
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "what"),
+    [
+        ("def f(a, /): ...", ["a"], "'a' can only be given by position"),
+        ("def f(a, **more): ...", ["a", "b"], ""),
+        ("async def f(a=1): ...", [], ""),
+        ("@changed\ndef f(): ...", ["a"], ""),
+        ("@fate.tool(pure=True)\ndef f(): ...", ["a"], "unexpected argument 'a'"),
+        ("try:\n    from x import f\nexcept ImportError:\n    f = None", ["a"], ""),
+        ("from x import *", ["a"], ""),
+        ("f: int = 3", ["a"], ""),
+        ("class f: ...", ["a"], ""),
+        ("if 1:\n    def f(): ...", ["a"], "unexpected argument 'a'"),
+    ],
+)
+def test_arguments_of_own_code_are_read_from_its_source(
+    tmp_path: Path, source: str, names: list[str], what: str
+) -> None:
+    """What is plain to see is checked, what is not is left to the run."""
+    (tmp_path / "fate_test_source.py").write_text(source)
+    given = ", ".join(f"{name}: 1" for name in names)
+    text = f"stages:\n  a: {{kind: tool, python: 'fate_test_source:f', args: {{{given}}}}}\n"
+    if what:
+        (line,) = problems(tmp_path, HEAD + text)
+        assert what in line
+    else:
+        assert load(tmp_path, HEAD + text).stages
+
+
+def test_limits_of_own_code(tmp_path: Path) -> None:
+    """Sizes with units; too little memory for an interpreter is refused."""
+    (tmp_path / "fate_test_tools.py").write_text("def f(): ...\n")
+    text = HEAD + "stages:\n  a: {kind: tool, python: 'fate_test_tools:f', memory: 256MiB}\n"
+    first = load(tmp_path, text).stages["a"]
+    assert isinstance(first, PythonTool)
+    assert first.memory == 2**28 and not first.pure and first.timeout_s == 60.0
+    (line,) = problems(tmp_path, text.replace("256MiB", "1MiB"))
+    assert "memory: input should be greater than or equal to 67108864" in line
 
 
 def test_yaml_values_keep_their_types(tmp_path: Path) -> None:

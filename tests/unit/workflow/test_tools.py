@@ -1,25 +1,22 @@
 """Tools: what they make, and how they fail."""
 
 import json
-import sys
-import threading
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from fate.workflow.own_code import ToolError
 from fate.workflow.spec import (
+    BuiltInTool,
     JoinTool,
     JsonTool,
-    PythonTool,
     SelectTool,
     SplitTool,
-    ToolStage,
 )
-from fate.workflow.tools import ToolError, run
+from fate.workflow.tools import run
 
 
-def ran(spec: ToolStage, **arguments: Any) -> Any:
+def ran(spec: BuiltInTool, **arguments: Any) -> Any:
     """Return the value of a tool's stored result."""
     return json.loads(run("s", spec, arguments))
 
@@ -70,62 +67,8 @@ def test_json_is_found_inside_prose() -> None:
         ran(JsonTool(of="", path="a.c"), of=text)
 
 
-@pytest.fixture
-def own_code(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Install a module `fate_own_code` whose `hang` waits for the event this returns."""
-    release = threading.Event()
-
-    def double(x: list[int]) -> list[int]:
-        return x * 2
-
-    def explode(message: str) -> None:
-        raise RuntimeError(message)
-
-    def large() -> str:
-        return "x" * 10_000
-
-    def odd() -> set[int]:
-        return {1, 2}
-
-    module = ModuleType("fate_own_code")
-    for function in (double, explode, large, odd):
-        setattr(module, function.__name__, function)
-    module.__dict__["leave"], module.__dict__["hang"] = sys.exit, release.wait
-    monkeypatch.setitem(sys.modules, "fate_own_code", module)
-    return release
-
-
-def test_own_code_returns_values(own_code: threading.Event) -> None:
-    """Arguments arrive as values."""
-    assert own_code is not None
-    assert ran(PythonTool(python="fate_own_code:double"), x=[1]) == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "what"),
-    [
-        ("explode", {"message": "boom"}, "fate_own_code:explode raised RuntimeError: boom"),
-        ("leave", {}, "raised SystemExit"),
-        ("large", {}, "returned 10002 bytes, over the limit of 5000"),
-        ("odd", {}, "the result is not JSON-like"),
-        ("double", {"y": 1}, "raised TypeError"),
-        ("none", {}, "has no function 'none'"),
-    ],
-)
-def test_own_code_fails_clearly(
-    own_code: threading.Event, function: str, arguments: dict[str, Any], what: str
-) -> None:
-    """One line that names the stage, the function and the reason."""
-    assert own_code is not None
-    spec = PythonTool(python=f"fate_own_code:{function}", max_output_bytes=5000)
-    with pytest.raises(ToolError) as caught:
-        run("mine", spec, arguments)
-    assert str(caught.value).startswith("stage 'mine': ") and what in str(caught.value)
-
-
-def test_own_code_that_hangs_is_given_up(own_code: threading.Event) -> None:
-    """The stage fails at the timeout; the thread is left behind."""
-    spec = PythonTool(python="fate_own_code:hang", timeout_s=0.02)
-    with pytest.raises(ToolError, match=r"hang did not return within 0\.02 s"):
-        run("mine", spec, {})
-    own_code.set()
+def test_a_large_result_is_refused() -> None:
+    """The limit counts bytes as stored."""
+    spec = JoinTool(of="", max_output_bytes=5)
+    with pytest.raises(ToolError, match="stage 's': join returned 6 bytes, over the limit of 5"):
+        run("s", spec, {"of": ["äöü"]})
