@@ -49,6 +49,7 @@ _AT_MOST = {
     "wall_over_round-robin-idle": 0.80,
     "planner_cpu_share": 0.02,
     "prediction_error": 0.15,
+    "prediction_error_at_half": 0.10,
 }
 TARGETS = [
     *[
@@ -157,8 +158,9 @@ def _add_cell(report: Report, cell: str, runs: Sequence[LiveRun]) -> None:
             report.add(
                 cell, policy, metric, average([getattr(run, metric) for run in own.values()])
             )
-        errors = [run.prediction_error for run in own.values()]
-        report.add(cell, policy, "prediction_error", middle(errors))
+        for metric in ("prediction_error", "prediction_error_at_half"):
+            errors = [getattr(run, metric) for run in own.values()]
+            report.add(cell, policy, metric, middle(errors))
         for other in REFERENCES:
             theirs = by_policy.get(other, {})
             pairs = [(own[key], theirs[key]) for key in own if key in theirs]

@@ -18,6 +18,7 @@ from fate.domain.catalog import Cluster, Model
 from fate.domain.errors import FateError
 from fate.domain.messages import Record
 from fate.drivers.execute import Executor
+from fate.drivers.outlook import Outlook
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
@@ -52,6 +53,7 @@ class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     predicted_s: float
     prediction_error: float
+    prediction_error_at_half: float
     loads: int
     prompt_tokens: int
     cached_tokens: int
@@ -96,7 +98,10 @@ class Bench:
                 predicted_s = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
                 executor = Executor(self.engines, works, journal.outputs)
                 runtime = Runtime(setup, executor, journal, on_record=records.append)
+                outlook = Outlook(ready_policy(policy), cores=self.cores)
+                outlook.start(runtime)
                 outcome = await runtime.run(graphs)
+                await outlook.stop()
         await self._empty(runtime)
         if outcome.status != "ok":
             reasons = "; ".join(end.reason for end in outcome.ended.values() if end.reason)
@@ -108,7 +113,9 @@ class Bench:
             planning_s=tuple(runtime.usage.plan_s),
             scheduler_cpu_s=runtime.usage.cpu_s,
             cores=self.cores,
+            expected_end=tuple(outlook.points),
         )
+        header = msgspec.structs.replace(header, predicted_makespan_s=predicted_s)
         figures = summary(header, history, meters=meters)
         return _live_run(cell, pair, figures, history, predicted_s)
 
@@ -155,6 +162,7 @@ class Bench:
 def _live_run(
     cell: str, pair: int, figures: Summary, history: History, predicted_s: float
 ) -> LiveRun:
+    at_half = figures.prediction_error_at_half
     devices = figures.devices.values()
     return LiveRun(
         cell=cell,
@@ -164,6 +172,7 @@ def _live_run(
         wall_s=figures.makespan_s,
         predicted_s=predicted_s,
         prediction_error=abs(predicted_s - figures.makespan_s) / figures.makespan_s,
+        prediction_error_at_half=0.0 if at_half is None else at_half,
         loads=figures.model_loads,
         prompt_tokens=figures.prompt_tokens,
         cached_tokens=figures.cached_tokens,

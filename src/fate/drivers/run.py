@@ -140,6 +140,11 @@ class Runtime:
         """The decision core, to read its estimates after a run."""
         return self._core
 
+    @property
+    def now_s(self) -> float:
+        """The run's clock [s]."""
+        return self._clock.now_s()
+
     def post(self, event: Event) -> None:
         """Hand an event to the next turn."""
         self._inbox.append(event)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
 
+from fate.core.scheduler import Scheduler
 from fate.domain.errors import ProtocolError
 from fate.domain.graph import Graph
 from fate.domain.messages import (
@@ -28,6 +29,7 @@ from fate.domain.messages import (
 )
 from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflow_ends
 from fate.drivers.world import Truth, World
+from fate.policy.base import Policy
 
 #: Modelled seconds from a request to its plan: measured planning time would not be reproducible.
 PLANNING_S = 0.002
@@ -39,6 +41,7 @@ def simulate(
     truth: Truth | None = None,
     *,
     planning_s: float = PLANNING_S,
+    world: World | None = None,
     on_record: Callable[[Record], None] | None = None,
 ) -> Outcome:
     """Run workflows in virtual time until nothing is left to happen.
@@ -48,22 +51,31 @@ def simulate(
         setup: cluster, profile, policy, options, seed.
         truth: what really happens; None means exactly what the profile says.
         planning_s: modelled planning time.
+        world: answers the commands in place of the one that `truth` makes.
         on_record: told of every step as it is taken.
 
     Returns:
         The outcome, with every step of the decision log.
     """
-    simulation = _Simulation(setup, truth or Truth(profile=setup.profile), planning_s)
+    world = world or World(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
+    simulation = Simulation(setup.scheduler(), setup.policy, world, planning_s)
     for at_s, graph in arrivals:
         simulation.world.arrive(graph)
         simulation.push(at_s, Submitted(graph=graph))
     return simulation.run(on_record)
 
 
-class _Simulation:
-    def __init__(self, setup: Setup, truth: Truth, planning_s: float) -> None:
-        self.world = World(setup.cluster, truth, setup.seed)
-        self._core, self._policy, self._planning_s = setup.scheduler(), setup.policy, planning_s
+class Simulation:
+    """A core, a policy and a world, with what is going to happen in order of time.
+
+    The core may be in the middle of its work, if what runs there ends in events pushed before.
+    """
+
+    def __init__(
+        self, core: Scheduler, policy: Policy, world: World, planning_s: float = PLANNING_S
+    ) -> None:
+        self.world = world
+        self._core, self._policy, self._planning_s = core, policy, planning_s
         self._heap: list[tuple[float, int, Event]] = []
         self._sequence = count()
         self._arrivals_left = 0
@@ -74,7 +86,7 @@ class _Simulation:
         self._arrivals_left += isinstance(event, Submitted)
         heappush(self._heap, (at_s, next(self._sequence), event))
 
-    def run(self, on_record: Callable[[Record], None] | None) -> Outcome:
+    def run(self, on_record: Callable[[Record], None] | None = None) -> Outcome:
         """Take steps until every workflow has ended."""
         records: list[Record] = []
         ended: dict[str, WorkflowEnded] = {}

@@ -78,6 +78,11 @@ class Physics:
             for device in cluster.devices
         }
 
+    def fill(self, device: str, model: str, sequence: int, path: Path) -> None:
+        """Put a prompt into a sequence: a world may begin in the middle of things."""
+        if 0 <= sequence < self._sequences[device]:
+            self._contents[device, model, sequence] = path
+
     def load_s(self, device: str, model: str, nonce: str) -> float:
         """Seconds of a load; the model comes up with empty sequences."""
         self._forget(device, model)
@@ -163,6 +168,12 @@ class World:
         """Take note of a workflow's stages."""
         for stage in graph.stages:
             self._stages[graph.instance(stage.id)] = stage
+
+    def know(self, instance: InstanceId, stage: Stage, expanded: Expanded | None) -> None:
+        """Take note of an instance that is there already, and of its prompts if they are."""
+        self._stages[instance] = stage
+        if expanded is not None:
+            self._expanded[instance] = expanded
 
     def expand(self, command: Expand) -> Expanded:
         """Reveal an instance: its declared prompt, as many items as declared."""

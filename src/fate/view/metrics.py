@@ -20,12 +20,14 @@ class Meters(msgspec.Struct, frozen=True, kw_only=True):
     """Wall readings, which the decision log leaves out: they would make it irreproducible.
 
     `planning_s` has the seconds of every plan, `scheduler_cpu_s` is the processor time of this
-    process on `cores` cores.
+    process on `cores` cores, `expected_end` the predictions of the run's end: when each was made,
+    and the end expected then [s of the run's clock].
     """
 
     planning_s: tuple[float, ...] = ()
     scheduler_cpu_s: float = 0.0
     cores: int = 1
+    expected_end: tuple[tuple[float, float], ...] = ()
 
 
 class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +61,12 @@ class DeviceTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` writes: stable keys."""
+    """What `--json` writes: stable keys.
+
+    `expected_end` are predictions made during the run: seconds since its start, and the makespan
+    expected then. `prediction_error_at_half` is the relative error of the last one made before
+    half of the makespan had passed.
+    """
 
     status: WorkflowStatus
     simulated: bool
@@ -67,6 +74,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     makespan_s: float
     predicted_makespan_s: float | None
+    expected_end: tuple[tuple[float, float], ...]
+    prediction_error_at_half: float | None
     stages: StageCounts
     model_loads: int
     evictions: int
@@ -111,6 +120,7 @@ def summary(
     """
     meters, counts = meters or Meters(), history.counts
     span_s = history.makespan_s * meters.cores
+    expected = expectations(facts, history, meters)
     return Summary(
         status=history.status,
         simulated=facts.simulated,
@@ -118,6 +128,8 @@ def summary(
         seed=facts.seed,
         makespan_s=history.makespan_s,
         predicted_makespan_s=facts.predicted_makespan_s,
+        expected_end=expected,
+        prediction_error_at_half=error_at_half(expected, history.makespan_s),
         stages=stage_counts(history),
         model_loads=counts.model_loads,
         evictions=counts.evictions,
@@ -140,6 +152,22 @@ def summary(
         timeline=timeline,
         journal=journal,
     )
+
+
+def expectations(
+    facts: RunFacts, history: History, meters: Meters
+) -> tuple[tuple[float, float], ...]:
+    """Return every prediction of the makespan with its time since the start [s], first to last."""
+    first = () if facts.predicted_makespan_s is None else ((0.0, facts.predicted_makespan_s),)
+    start_s = history.start_s
+    later = [(max(at_s - start_s, 0.0), end_s - start_s) for at_s, end_s in meters.expected_end]
+    return (*first, *later)
+
+
+def error_at_half(expected: Sequence[tuple[float, float]], makespan_s: float) -> float | None:
+    """Return how far off the last prediction at half time was, as a share of the makespan."""
+    known = [predicted_s for at_s, predicted_s in expected if at_s <= makespan_s / 2]
+    return abs(known[-1] - makespan_s) / makespan_s if known and makespan_s > 0 else None
 
 
 def stage_counts(history: History) -> StageCounts:

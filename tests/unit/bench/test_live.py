@@ -33,6 +33,7 @@ def run(cell: str, policy: str, pair: int, wall_s: float, loads: int) -> LiveRun
         wall_s=wall_s,
         predicted_s=wall_s * 1.1,
         prediction_error=0.1,
+        prediction_error_at_half=0.05,
         loads=loads,
         prompt_tokens=1500,
         cached_tokens=500,
@@ -76,6 +77,7 @@ def test_ratios_are_paired_within_a_cell_and_pooled_in_all(tmp_path: Path) -> No
     assert found[ALL, "fate", "loads_over_round-robin"].mean == pytest.approx(0.5)
     assert found["control", "fate", "wall_over_round-robin"].mean == pytest.approx(2.0)
     assert found[ALL, "fate", "prediction_error"].mean == pytest.approx(0.1)
+    assert found[ALL, "fate", "prediction_error_at_half"].mean == pytest.approx(0.05)
 
 
 def test_every_target_is_a_figure_of_a_full_run(tmp_path: Path) -> None:

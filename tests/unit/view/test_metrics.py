@@ -11,7 +11,7 @@ from fate.domain.graph import Chunk
 from fate.drivers.setup import Outcome
 from fate.view.fold import fold
 from fate.view.history import HOST, RunFacts
-from fate.view.metrics import Meters, percentile, summary
+from fate.view.metrics import Meters, error_at_half, percentile, summary
 from fate.view.report import render
 
 KEYS = [
@@ -21,6 +21,8 @@ KEYS = [
     "seed",
     "makespan_s",
     "predicted_makespan_s",
+    "expected_end",
+    "prediction_error_at_half",
     "stages",
     "model_loads",
     "evictions",
@@ -158,3 +160,14 @@ def test_the_table_of_a_simulated_run_says_so(
     facts, outcome = run_many(1, 2)
     text = render(summary(facts, fold(facts.cluster, outcome.records)))
     assert text.startswith("simulated: ok in")
+
+
+def test_the_error_at_half_time_is_that_of_the_last_prediction_before_it(
+    facts: RunFacts, records: list[m.Record]
+) -> None:
+    """The run takes 10 s: predictions at 0 s (9.5), 4 s (11), 6 s (10.1) give 10 %."""
+    meters = Meters(expected_end=((4.0, 11.0), (6.0, 10.1)))
+    made = summary(facts, fold(facts.cluster, records), meters=meters)
+    assert made.expected_end == ((0.0, 9.5), (4.0, 11.0), (6.0, 10.1))
+    assert made.prediction_error_at_half == pytest.approx(0.1)
+    assert error_at_half((), 10.0) is None
