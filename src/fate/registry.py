@@ -22,8 +22,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "idle-affinity": "fate.policy.baselines.greedy:IdleAffinity",
         "late-eft": "fate.policy.baselines.greedy:LateEft",
         "least-loaded": "fate.policy.baselines.queueing:least_loaded",
+        "max-min": "fate.policy.baselines.batch_mode:max_min",
+        "min-min": "fate.policy.baselines.batch_mode:min_min",
         "round-robin": "fate.policy.baselines.queueing:round_robin",
         "round-robin-idle": "fate.policy.baselines.queueing:round_robin_idle",
+        "sufferage": "fate.policy.baselines.batch_mode:sufferage",
     },
     "engine": {
         "fake": "fate.engines.fake:FakeEngine",

@@ -1,0 +1,45 @@
+"""Min-min, max-min and sufferage on two devices, followed by hand.
+
+As in `test_baselines`: a load takes 10 s, a call 1 s and .1 s for each token of the answer; one
+model fits at a time. Device 0 holds A, device 1 holds B, both are idle.
+"""
+
+import pytest
+from tests.strategies import Box, Node
+from tests.unit.policy.baselines.test_baselines import A, B, ready, step
+
+DEVICES = (Box(resident={A: (-1, -1)}), Box(resident={B: (-1, -1)}))
+
+
+def calls() -> list[Node]:
+    """Five calls: A of 2, 6 and 3 s are numbers 1, 3 and 5; B of 2 and 4 s are 2 and 4."""
+    nodes = ready(A, B, A, B, A)
+    for node, tokens in zip(nodes, (10.0, 10.0, 50.0, 30.0, 20.0), strict=True):
+        node.output = tokens
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("name", "lists"),
+    [
+        # Ends now: 1, 2 at 2 s; then 5 at 2 + 3, 4 at 2 + 4, 3 at 5 + 6, all where they are warm.
+        ("min-min", [[1, 5, 3], [2, 4]]),
+        # Best ends 2 2 6 4 3: 3 first. Then 5 (9, not 13), 1 (11, not 12), then 4 before 2.
+        ("max-min", [[3, 5, 1], [4, 2]]),
+        # All lose 10 s elsewhere: 1. Behind it 2 and 4 would lose 12: 2. Then 3, 4, 5 lose 10
+        # again: 3; now 4 would lose 16 (6 or 22), 5 only 4 (11 or 15): 4, then 5.
+        ("sufferage", [[1, 3, 5], [2, 4]]),
+    ],
+)
+def test_five_calls(name: str, lists: list[list[int]]) -> None:
+    """Each rule step by step."""
+    assert step(name, calls(), DEVICES)[0] == lists
+
+
+@pytest.mark.parametrize("name", ["min-min", "max-min", "sufferage"])
+def test_what_cannot_run_is_left_out(name: str) -> None:
+    """A call that fits nowhere is in no list; with one host there is no second best."""
+    nodes = ready(A, B)
+    nodes[0].eligible = (0, 0)
+    nodes[1].eligible = (1, 0)
+    assert step(name, nodes, DEVICES)[0] == [[2], []]
