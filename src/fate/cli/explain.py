@@ -11,10 +11,7 @@ from fate.domain.errors import FateError
 from fate.domain.graph import Chunk
 from fate.domain.messages import Record, Submitted
 from fate.drivers.replay import Decision, decisions
-from fate.policy.fate.horizon import weights
-from fate.policy.fate.policy import FatePolicy
-from fate.policy.fate.shards import shard_limit
-from fate.policy.kernel.problem import Weights
+from fate.drivers.trail import policy_weights
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.explain import decide
@@ -47,9 +44,8 @@ def explain(
             seen += 1
             if not every and chunk not in decision.started:
                 continue
-            table = decide(
-                header.cluster, decision.snapshot, decision.plan, chunk, _weights(header, decision)
-            )
+            weights = policy_weights(setup, decision.snapshot)
+            table = decide(header.cluster, decision.snapshot, decision.plan, chunk, weights)
             found += 1
             if json_:
                 print(msgspec.json.encode(table).decode())
@@ -74,14 +70,6 @@ def _names(chunk: Chunk, stage: str) -> bool:
 def _split(stage: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"(.+)\[(\d+)\]", stage)
     return (match[1], int(match[2])) if match else (stage, None)
-
-
-def _weights(header: Header, decision: Decision) -> Weights:
-    """The policy's own weights, so that the regret is the one it saw; else no horizon."""
-    if header.policy != FatePolicy.name:
-        return Weights(depth=0)
-    options = FatePolicy(**header.policy_options).options
-    return weights(options, shard_limit(decision.snapshot, options.max_shards))
 
 
 def _stage_names(records: list[Record]) -> list[str]:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("fate.cli.run:run", "Run a workflow on real models."),
     "runs": Entry("fate.cli.runs:app", "List, show and prune the runs that are kept."),
     "simulate": Entry("fate.cli.simulate:simulate", "Run workflows in virtual time."),
+    "timeline": Entry("fate.cli.timeline:timeline", "Write a run's timeline, or compare two."),
     "explain": Entry("fate.cli.explain:explain", "Show why a stage of a run went where it went."),
     "replay": Entry("fate.cli.replay:replay", "Check a run's journal, or decide it anew."),
     "validate": Entry("fate.cli.validate:validate", "Report every problem of workflow files."),

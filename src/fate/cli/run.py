@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from fate.cli.options import PolicyName, Roles, Settings, parse_pairs, parse_settings
+from fate.cli.timeline import kept_sheet
 from fate.domain.errors import FateError
 from fate.drivers.clock import WallClock
 from fate.drivers.run import Runtime
@@ -196,7 +197,7 @@ def _publish(
         journal=str(journal_path),
     )
     if targets.timeline:
-        write_timeline(targets.timeline, finished.header, history, figures)
+        write_timeline(targets.timeline, [kept_sheet(str(journal_path), figures)])
     if targets.out:
         targets.out.write_text("".join(_result_lines(job, finished)), encoding="utf-8")
     _write_json(figures, targets.json)

@@ -10,6 +10,7 @@ import typer
 
 from fate import __version__
 from fate.cli.options import PolicyName, Roles, Settings, parse_pairs, parse_settings
+from fate.cli.timeline import sheet_of
 from fate.domain.graph import Graph, Stage
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate as run_simulation
@@ -150,7 +151,7 @@ def _keep(header: Header, outcome: Outcome, setup: Setup, timeline: Path | None)
         header, history, timeline=str(timeline) if timeline else None, journal=str(path)
     )
     if timeline is not None:
-        write_timeline(timeline, header, history, figures)
+        write_timeline(timeline, [sheet_of(header, outcome.records, setup, figures)])
     return figures
 
 

@@ -1,12 +1,12 @@
 """Journals: the core fed with recorded events, its commands held against the recorded ones."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import ReplayError
 from fate.domain.graph import Chunk
-from fate.domain.messages import Planned, Record, RequestPlan
+from fate.domain.messages import Command, Planned, Record, RequestPlan
 from fate.domain.plan import Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Setup, answer, record
@@ -33,23 +33,34 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
     """
     core = setup.scheduler()
     for number, recorded in enumerate(records):
-        commands = core.handle(recorded.events, recorded.at_s)
-        actual = record(recorded.at_s, recorded.events, commands)
-        if actual != recorded:
-            raise ReplayError(
-                f"record {number} at {recorded.at_s:.3f} s: the journal says "
-                f"{list(recorded.commands)}, the core answers {list(actual.commands)}; it was "
-                f"written by another version, or is damaged"
-            )
+        _check(number, recorded, core.handle(recorded.events, recorded.at_s))
     return core
 
 
-def decisions(records: Iterable[Record], setup: Setup) -> Iterator[Decision]:
-    """Yield every plan of a journal with the snapshot it was made from."""
+def _check(number: int, recorded: Record, commands: Sequence[Command]) -> None:
+    actual = record(recorded.at_s, recorded.events, commands)
+    if actual != recorded:
+        raise ReplayError(
+            f"record {number} at {recorded.at_s:.3f} s: the journal says "
+            f"{list(recorded.commands)}, the core answers {list(actual.commands)}; it was "
+            f"written by another version, or is damaged"
+        )
+
+
+def decisions(
+    records: Iterable[Record], setup: Setup, *, check: bool = False
+) -> Iterator[Decision]:
+    """Yield every plan of a journal with the snapshot it was made from.
+
+    Raises:
+        ReplayError: with `check`, a record's commands differ from what the core answers.
+    """
     core = setup.scheduler()
     asked: Snapshot | None = None
-    for recorded in records:
+    for number, recorded in enumerate(records):
         commands = core.handle(recorded.events, recorded.at_s)
+        if check:
+            _check(number, recorded, commands)
         for event in recorded.events:
             if isinstance(event, Planned) and asked is not None and event.version == asked.version:
                 started = [c for c in asked.chunks if core.lifecycle.pool.get(c) is None]

@@ -13,10 +13,21 @@ from fate.view.stage_run import StageRun
 #: Activities that take a compute slot; the others take the device's loader or a link.
 COMPUTE: frozenset[ActivityKind] = frozenset({"call", "warm"})
 
+#: What an activity occupies: a slot (of the device, or of the host), the loader, the link.
+SLOT, LOADER, LINK = range(3)
+TRACKS: dict[ActivityKind, int] = {
+    "call": SLOT,
+    "warm": SLOT,
+    "tool": SLOT,
+    "load": LOADER,
+    "unload": LOADER,
+    "move": LINK,
+}
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """A device, or the host: which rows are taken, and how much of it is busy.
+    """A device, or the host: which rows of each track are taken, and how much of it is busy.
 
     `models` are those that may ever run here; `order` is the latest plan's list for it; `held` are
     the bytes of each model that is loaded or being loaded. `chain` is when a load or unload last
@@ -29,7 +40,7 @@ class Lane:
     healthy: bool = True
     calls: int = 0
     others: int = 0
-    rows: list[bool] = field(default_factory=list[bool])
+    rows: tuple[list[bool], ...] = field(default_factory=lambda: ([], [], []))
     order: tuple[Chunk, ...] = ()
     held: dict[str, int] = field(default_factory=dict[str, int])
     chain: tuple[float, int] = (float("-inf"), FALLBACK)
@@ -40,17 +51,18 @@ class Lane:
         return self.slots - min(self.slots, self.calls + self.others)
 
     def enter(self, kind: ActivityKind) -> int:
-        """Take the first free row for an activity."""
+        """Take the first free row of an activity's track."""
         if kind in COMPUTE:
             self.calls += 1
         else:
             self.others += 1
-        for row, taken in enumerate(self.rows):
+        rows = self.rows[TRACKS[kind]]
+        for row, taken in enumerate(rows):
             if not taken:
-                self.rows[row] = True
+                rows[row] = True
                 return row
-        self.rows.append(True)
-        return len(self.rows) - 1
+        rows.append(True)
+        return len(rows) - 1
 
     def leave(self, kind: ActivityKind, row: int) -> None:
         """Give a row back."""
@@ -58,7 +70,7 @@ class Lane:
             self.calls -= 1
         else:
             self.others -= 1
-        self.rows[row] = False
+        self.rows[TRACKS[kind]][row] = False
 
 
 def lanes(cluster: Cluster) -> dict[str, Lane]:

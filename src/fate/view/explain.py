@@ -5,6 +5,7 @@ snapshot the policy saw and the plan it answered with, and prices the chunk on e
 the kernel that planned it.
 """
 
+from collections.abc import Iterator
 from math import inf
 
 import msgspec
@@ -116,7 +117,7 @@ def decide(
     if chunk not in snapshot.chunks:
         raise ExplainError(f"{chunk} was not ready at plan {snapshot.version}; name a later plan")
     node = snapshot.chunks.index(chunk)
-    p, orders = plain(snapshot, weights), _indices(snapshot, plan)
+    p, orders = plain(snapshot, weights), indices(snapshot, plan)
     home = next((d for d, order in enumerate(orders) if node in order), None)
     future = horizon(p)[node]
     options = tuple(
@@ -144,10 +145,20 @@ def decide(
     return _with_runner_up(decision, options[home])
 
 
-def _indices(snapshot: Snapshot, plan: Plan) -> list[list[int]]:
+def indices(snapshot: Snapshot, plan: Plan) -> list[list[int]]:
     """Return the plan's orders as node indices; chunks that are not ready any more are left out."""
     numbers = {chunk: number for number, chunk in enumerate(snapshot.chunks)}
     return [[numbers[chunk] for chunk in order if chunk in numbers] for order in plan.orders]
+
+
+def walk(p: Plain, device: int, order: list[int]) -> Iterator[tuple[int, Placement]]:
+    """Yield what would happen to each node of a device's list, those that cannot run left out."""
+    bench = Bench(p, device)
+    for node in order:
+        placed = appraise(p, bench, device, node)
+        if placed is not None:
+            commit(p, bench, node, placed)
+            yield node, placed
 
 
 def _option(
@@ -156,12 +167,8 @@ def _option(
     """Price a node on a device: at its place in the list if it has one, else behind all of it."""
     device, order = place
     chosen = node in order
-    bench = Bench(p, device)
-    for other in order[: order.index(node)] if chosen else order:
-        placed = appraise(p, bench, device, other)
-        if placed is not None:
-            commit(p, bench, other, placed)
-    placed = appraise(p, bench, device, node)
+    before = order[: order.index(node)] if chosen else order
+    placed = next((found for one, found in walk(p, device, [*before, node]) if one == node), None)
     name = cluster.devices[device].id
     if placed is None:
         return Option(device=name, chosen=chosen, why_not=_why_not(cluster, p, device, node))

@@ -16,6 +16,7 @@ from fate.view.history import (
     ActivityKind,
     Bar,
     Counts,
+    Gap,
     History,
     Outcome,
     PlanSpan,
@@ -43,10 +44,10 @@ class Fold:
     def __init__(self, cluster: Cluster) -> None:
         self._bytes = {model.id: model.footprint_bytes for model in cluster.models}
         self._devices = [device.id for device in cluster.devices]
-        self._carried: dict[m.ActivityId, int] = {}
         self._placed: dict[Chunk, tuple[str, int]] = {}
         self._bars: list[tuple[int, Bar]] = []
         self._plans: list[PlanSpan] = []
+        self._gaps: list[Gap] = []
         self._started = 0
         self._unplanned = FALLBACK
         self.now_s = 0.0
@@ -58,6 +59,8 @@ class Fold:
 
     def add(self, record: m.Record) -> None:
         """Apply the next record."""
+        if any(isinstance(event, m.Resumed) for event in record.events):
+            self._gaps.append(Gap(start_s=self.now_s, end_s=record.at_s))
         self.now_s = record.at_s
         planning = any(isinstance(event, _PLANNING) for event in record.events)
         self._unplanned = FALLBACK if planning else OVERDUE
@@ -85,6 +88,7 @@ class Fold:
             workflows=workflows,
             plans=tuple(self._plans),
             counts=self.counts,
+            gaps=tuple(self._gaps),
         )
 
     def _event(self, event: m.Event) -> None:
@@ -152,14 +156,13 @@ class Fold:
     def _begin(self, command: m.Activity) -> None:
         match command:
             case m.Load():
-                self._prepare("load", command, command.model)
-                self._carried[command.activity] = len(command.restore)
+                self._prepare("load", command, command.model, len(command.restore))
                 self.lanes[command.device].held[command.model] = self._bytes[command.model]
             case m.Unload():
-                self._prepare("unload", command, None)
-                self._carried[command.activity] = len(command.park)
+                self._prepare("unload", command, None, len(command.park))
             case m.Move():
-                self._open("move", command.activity, command.device, command.model)
+                opened = self._open("move", command.activity, command.device, command.model)
+                opened.bar = msgspec.structs.replace(opened.bar, source=command.source)
             case m.Warm():
                 self._open("warm", command.activity, command.device, command.model)
             case m.Call():
@@ -199,9 +202,12 @@ class Fold:
         self.open[activity] = opened
         return opened
 
-    def _prepare(self, kind: ActivityKind, command: m.Load | m.Unload, wanted: str | None) -> None:
+    def _prepare(
+        self, kind: ActivityKind, command: m.Load | m.Unload, wanted: str | None, carried: int
+    ) -> None:
         """Open a load or unload, and find the chunk that it makes room for."""
         opened = self._open(kind, command.activity, command.device, command.model)
+        opened.bar = msgspec.structs.replace(opened.bar, carried=carried)
         for chunk in self.lanes[command.device].order:
             run = self.book.stages.get(chunk.instance)
             if run is None or run.ready == 0 or not run.missing(chunk):
@@ -276,11 +282,12 @@ class Fold:
         opened = self.open.get(event.activity)
         if opened is None:
             return
-        carried = self._carried.pop(event.activity, 0) - len(event.missing)
+        carried = opened.bar.carried - len(event.missing)
         if event.moved_bytes:
             self._count(moved_bytes=event.moved_bytes)
         if carried > 0:
             self._count(**{"parked" if opened.bar.kind == "unload" else "restored": carried})
+            opened.bar = msgspec.structs.replace(opened.bar, carried=carried)
 
     def _lost(self, event: m.DeviceLost) -> None:
         for activity, opened in list(self.open.items()):

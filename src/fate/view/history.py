@@ -19,7 +19,9 @@ PartKind: TypeAlias = Literal["prefill", "decode"]
 #: `lost`: the device went away under it; `running`: the log ends before it does.
 Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "running"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "skipped"]
-IdleReason: TypeAlias = Literal["lost", "ended", "loading", "planning", "plan", "parents", "none"]
+IdleReason: TypeAlias = Literal[
+    "lost", "ended", "loading", "planning", "plan", "memory", "parents", "none"
+]
 
 #: The device of bars that run on the host: tools.
 HOST = "host"
@@ -32,6 +34,7 @@ FALLBACK, OVERDUE, NO_PLAN = -1, -2, -3
 IDLE_LABELS: dict[IdleReason, str] = {
     "parents": "waiting for parents",
     "plan": "waiting for a better device",
+    "memory": "waiting for memory",
     "planning": "planning",
     "loading": "load in progress",
     "none": "nothing ready",
@@ -97,13 +100,15 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         device: where it ran, or `host`.
-        row: position within the device's lane, such that bars never overlap.
+        row: position among the device's slots, loads or moves, such that bars never overlap.
         instance, start, stop: the items it is about; for loads and unloads the instance they
             were made for, where that is known, and an empty range.
         attempt: 1 for the first attempt at these items.
         parts: a call's time, divided as the engine's figures for each item are.
         plan: version of the plan that put the call here, or why it needed none: `FALLBACK` or
             `OVERDUE`; `NO_PLAN` for activities that are no calls.
+        carried: KV states that an unload parks or a load restores.
+        source: device that a move fetches from.
     """
 
     activity: ActivityId
@@ -125,6 +130,8 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached_tokens: int = 0
     output_tokens: int = 0
     plan: int = NO_PLAN
+    carried: int = 0
+    source: str = ""
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +148,7 @@ class StageSpan(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a stage; `items` is None until it is known, times until they come.
 
     Of a group, items are its scopes: a map's items, a loop's rounds. `dropped` were given up.
+    `needs` are the executions whose outputs it starts from, groups seen through.
     """
 
     instance: str
@@ -152,9 +160,18 @@ class StageSpan(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     status: StageStatus
     dropped: int = 0
+    needs: tuple[str, ...] = ()
     ready_s: float | None = None
     start_s: float | None = None
     end_s: float | None = None
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch in which no process worked on the run; another one went on with it."""
+
+    start_s: float
+    end_s: float
+    reason: str = ""
 
 
 class WorkflowSpan(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +242,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     workflows: tuple[WorkflowSpan, ...]
     plans: tuple[PlanSpan, ...]
     counts: Counts
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def makespan_s(self) -> float:

@@ -99,10 +99,18 @@ class IdleWatch:
         if lane.others:
             return "loading"
         if self._has_work(lane):
-            return "plan" if self._asked_s is None else "planning"
+            return "planning" if self._asked_s is not None else self._held(lane)
         if any(self._book.waiting.get(model, 0) > 0 for model in lane.models):
             return "parents"
         return "none"
+
+    def _held(self, lane: Lane) -> IdleReason:
+        """Tell a device that has to make room for its next chunk from one that has none."""
+        for chunk in lane.order:
+            run = self._book.stages.get(chunk.instance)
+            if run is not None and run.ready and run.missing(chunk):
+                return "plan" if run.stage.model in lane.held else "memory"
+        return "plan"
 
     def _could_start(self, lane: Lane) -> bool:
         return lane.healthy and lane.free > 0 and self._has_work(lane)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from fate.domain.graph import Chunk, Graph, InstanceId, Scope, Stage
 from fate.view.history import StageSpan, WorkflowSpan
+from fate.view.needs import needs
 from fate.view.stage_run import StageRun
 
 
@@ -161,6 +162,7 @@ class StageBook:
                 items=run.total,
                 done=len(run.done),
                 dropped=len(run.dropped),
+                needs=needs(run),
                 status=run.status,
                 ready_s=run.ready_s,
                 start_s=run.start_s,

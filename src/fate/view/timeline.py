@@ -1,18 +1,29 @@
-"""The timeline of a run as one self-contained HTML file.
+"""The timeline of a run, or of two side by side, as one self-contained HTML file.
 
-Markup, style and script are package data beside this module; the run's history goes in as JSON.
-The page asks nothing of any network, and its content policy forbids it to.
+Markup, style and scripts are package data in `page/`; the runs go in as JSON. The page asks
+nothing of any network, and its content policy forbids it to.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from fate.domain.errors import FateError
-from fate.view.history import HOST, IDLE_LABELS, Bar, History, PlanSpan, RunFacts
-from fate.view.metrics import Summary
+from fate.view.columns import KINDS, OUTCOMES, PARTS, REASONS, Sheet, Texts, run_columns
+from fate.view.explain import Terms
+from fate.view.history import IDLE_LABELS
+from fate.view.trail import Explained
+from fate.view.waits import wait_lines
+from fate.view.words import TERM_NAMES, sentences
+
+#: In the order in which the page runs them.
+_SCRIPTS = (
+    "data", "paint", "overview", "layers", "picture", "chart", "input", "card", "panel", "below",
+    "page",
+)  # fmt: skip
 
 
 class TimelineError(FateError):
@@ -21,113 +32,72 @@ class TimelineError(FateError):
     code = "timeline"
 
 
-def write_timeline(path: Path, facts: RunFacts, history: History, summary: Summary) -> None:
-    """Write the page to a file."""
+def write_timeline(path: Path, sheets: Sequence[Sheet]) -> None:
+    """Write the page of one run, or of two to compare, to a file."""
     try:
-        path.write_text(timeline(facts, history, summary), encoding="utf-8")
+        path.write_text(timeline(sheets), encoding="utf-8")
     except OSError as error:
         raise TimelineError(f"{path}: cannot write the timeline: {error.strerror}") from None
 
 
-def timeline(facts: RunFacts, history: History, summary: Summary) -> str:
+def timeline(sheets: Sequence[Sheet]) -> str:
     """Return the page."""
+    tables = [table for sheet in sheets for _, table in sorted(sheet.trail.tables.items())]
+    parts = {
+        "/*{{style}}*/": _asset("timeline.css"),
+        "/*{{script}}*/": "\n".join(_asset(f"{name}.js") for name in _SCRIPTS),
+        "{{data}}": _json(payload(sheets)),
+        "{{tables}}": "\n".join(_json(table_of(table)) for table in tables),
+    }
     page = _asset("timeline.html")
-    for place, name in (
-        ("/*{{style}}*/", "timeline.css"),
-        ("/*{{draw}}*/", "timeline_draw.js"),
-        ("/*{{chart}}*/", "timeline_chart.js"),
-        ("/*{{page}}*/", "timeline_page.js"),
-    ):
-        page = page.replace(place, _asset(name))
-    return page.replace("{{data}}", _json(payload(facts, history, summary)))
+    for place, text in parts.items():
+        before, _, after = page.partition(place)
+        page = before + text + after
+    return page
 
 
-def payload(facts: RunFacts, history: History, summary: Summary) -> dict[str, Any]:
-    """Return what the page shows. Times are seconds since the run's start, to the microsecond."""
-    used = {bar.device for bar in history.bars}
-    lanes = [device.id for device in facts.cluster.devices] + [HOST] * (HOST in used)
-    models = [model.id for model in facts.cluster.models]
-    ids = {model: number for number, model in enumerate(models)}
-    numbers = {lane: number for number, lane in enumerate(lanes)}
-    start_s = history.start_s
+def payload(sheets: Sequence[Sheet]) -> dict[str, Any]:
+    """Return what the page shows of one run, or of two."""
+    models = dict.fromkeys(model.id for sheet in sheets for model in sheet.facts.cluster.models)
+    texts = Texts()
+    runs = [run_columns(sheet, list(models), texts) for sheet in sheets]
     return {
-        "run": {
-            "id": facts.run,
-            "workflow": facts.workflow,
-            "workflows": len(history.workflows),
-            "reasons": [w.reason for w in history.workflows if w.reason][:3],
+        "models": list(models),
+        "names": {
+            "kinds": KINDS,
+            "outcomes": OUTCOMES,
+            "parts": PARTS,
+            "reasons": REASONS,
+            "idle": [IDLE_LABELS[reason] for reason in REASONS],
+            "terms": [
+                (term, TERM_NAMES[term.removesuffix("_s")]) for term in Terms.__struct_fields__
+            ],
         },
-        "summary": msgspec.to_builtins(
-            msgspec.structs.replace(summary, outputs={}, engines=(), journal=None, timeline=None)
-        ),
-        "span": _time(history.makespan_s),
-        "lanes": _lanes(facts, history, lanes),
-        "models": models,
-        "bars": [_bar(bar, numbers, ids, start_s) for bar in history.bars],
-        "idle": [
-            (
-                numbers[span.device],
-                _time(span.start_s - start_s),
-                _time(span.end_s - start_s),
-                span.slots,
-                IDLE_LABELS[span.reason],
-            )
-            for span in history.idle
-        ],
-        "plans": [_plan(plan, start_s) for plan in history.plans],
+        "runs": runs,
+        "texts": list(texts.numbers),
     }
 
 
-def _lanes(facts: RunFacts, history: History, lanes: list[str]) -> list[dict[str, Any]]:
-    engines = {device.id: (device.engine, device.slots) for device in facts.cluster.devices}
-    engines[HOST] = ("tools", facts.cluster.tool_slots)
-    rows = dict.fromkeys(lanes, 1)
-    for bar in history.bars:
-        rows[bar.device] = max(rows[bar.device], bar.row + 1)
-    return [
-        {"id": lane, "engine": engines[lane][0], "slots": engines[lane][1], "rows": rows[lane]}
-        for lane in lanes
-    ]
-
-
-def _bar(bar: Bar, lanes: dict[str, int], models: dict[str, int], start_s: float) -> list[Any]:
-    """Return a bar as a list, in the order of `BAR` in the chart's script."""
-    return [
-        lanes[bar.device],
-        bar.row,
-        bar.kind,
-        models.get(bar.model, -1),
-        bar.instance,
-        bar.start,
-        bar.stop,
-        _time(bar.start_s - start_s),
-        _time(bar.end_s - start_s),
-        bar.outcome,
-        bar.reason,
-        bar.attempt,
-        [(part.kind, _time(part.start_s - start_s), _time(part.end_s - start_s))
-         for part in bar.parts],
-        bar.prompt_tokens,
-        bar.cached_tokens,
-        bar.output_tokens,
-        bar.plan,
-    ]  # fmt: skip
-
-
-def _plan(plan: PlanSpan, start_s: float) -> dict[str, Any]:
+def table_of(explained: Explained) -> dict[str, Any]:
+    """Return a decision as the side panel shows it, its numbers cut to what can be read."""
     return {
-        "at": _time(plan.at_s - start_s),
-        "version": plan.version,
-        "policy": plan.policy,
-        "heads": plan.heads,
-        "waited": _time(plan.waited_s),
-        "failed": plan.failed,
-        "search": msgspec.to_builtins(plan.search),
+        "decision": _short(msgspec.to_builtins(explained.decision)),
+        "words": sentences(explained.decision),
+        "waits": wait_lines(explained.held),
     }
 
 
-def _time(seconds: float) -> float:
-    return round(seconds, 6)
+def _short(value: object) -> object:
+    """Return nested values with numbers of five decimals, and without what says nothing."""
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        mapping = cast("dict[str, object]", value)
+        items = {key: _short(inner) for key, inner in mapping.items()}
+        return {key: inner for key, inner in items.items() if inner not in ("", None, [], 0)}
+    if isinstance(value, list | tuple):
+        return [_short(inner) for inner in cast("Sequence[object]", value)]
+    return value
 
 
 def _json(data: dict[str, Any]) -> str:
@@ -137,4 +107,4 @@ def _json(data: dict[str, Any]) -> str:
 
 
 def _asset(name: str) -> str:
-    return files("fate.view").joinpath(name).read_text(encoding="utf-8")
+    return files("fate.view").joinpath("page", name).read_text(encoding="utf-8")

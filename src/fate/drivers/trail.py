@@ -1,0 +1,139 @@
+"""A run's decisions recomputed for its timeline: one pass over the journal, nothing stored."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fate.domain.errors import ReplayError
+from fate.domain.graph import Chunk
+from fate.domain.messages import Record
+from fate.domain.snapshot import Snapshot
+from fate.drivers.replay import Decision, decisions
+from fate.drivers.setup import Setup
+from fate.policy.fate.horizon import weights
+from fate.policy.fate.policy import FatePolicy
+from fate.policy.fate.shards import shard_limit
+from fate.policy.kernel.problem import Weights
+from fate.view.critical import critical_path
+from fate.view.explain import decide
+from fate.view.history import History
+from fate.view.trail import Expected, Explained, Trail, expectations
+from fate.view.waits import Held, held
+
+#: Rows of tables that a page carries at most: the tables of a run of this many calls on one
+#: device, half as many on two.
+TABLE_ROWS = 8_000
+#: Chunks that are replayed at most to find where the first plan wanted each of them.
+_FIRST_CHUNKS = 100_000
+
+
+class _Bars(NamedTuple):
+    """Calls that a plan started, by its version; and those whose table is wanted."""
+
+    by_version: dict[int, dict[Chunk, int]]
+    wanted: frozenset[int]
+    calls: int
+
+
+def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
+    """Return what the plans expected and the tables of the decisions.
+
+    Where a run has more calls than `TABLE_ROWS` allows, those of the critical path and the
+    longest have tables. A journal that the core does not follow any more gives what could be
+    found until then, and a note.
+    """
+    bars = _bars(setup, history)
+    gathered = _Gathered(setup, bars)
+    note = ""
+    if len(bars.wanted) < bars.calls:
+        note = (
+            f"This page carries the tables of {len(bars.wanted)} of {bars.calls} planned calls: "
+            f"the critical path and the longest ones."
+        )
+    try:
+        for decision in decisions(records, setup, check=True):
+            gathered.add(decision)
+    except ReplayError as error:
+        note = f"Decisions can be recomputed up to a point only: {error}"
+    return Trail(
+        expected=gathered.expected, first=gathered.first, tables=gathered.tables, note=note
+    )
+
+
+def policy_weights(setup: Setup, snapshot: Snapshot) -> Weights:
+    """Return the policy's own weights, so that the regret is the one it saw; else no horizon."""
+    if not isinstance(setup.policy, FatePolicy):
+        return Weights(depth=0)
+    options = setup.policy.options
+    return weights(options, shard_limit(snapshot, options.max_shards))
+
+
+def _bars(setup: Setup, history: History) -> _Bars:
+    by_version: dict[int, dict[Chunk, int]] = {}
+    planned = [n for n, bar in enumerate(history.bars) if bar.kind == "call" and bar.plan >= 0]
+    for number in planned:
+        bar = history.bars[number]
+        chunk = Chunk(bar.instance, bar.start, bar.stop)
+        by_version.setdefault(bar.plan, {}).setdefault(chunk, number)
+    limit = TABLE_ROWS // len(setup.cluster.devices)
+    path = frozenset(critical_path(history)) if len(planned) > limit else frozenset[int]()
+    longest = sorted(
+        planned, key=lambda n: (n not in path, history.bars[n].start_s - history.bars[n].end_s, n)
+    )
+    return _Bars(by_version, frozenset(longest[:limit]), len(planned))
+
+
+class _Gathered:
+    """What has been found so far."""
+
+    def __init__(self, setup: Setup, bars: _Bars) -> None:
+        self.expected: dict[int, Expected] = {}
+        self.first: dict[int, Expected] = {}
+        self.tables: dict[int, Explained] = {}
+        self._setup, self._bars = setup, bars
+        self._devices = tuple(device.id for device in setup.cluster.devices)
+        self._first: dict[Chunk, Expected] = {}
+        self._held: dict[Chunk, list[Held]] = {}
+        self._tabled = {
+            chunk
+            for found in bars.by_version.values()
+            for chunk, number in found.items()
+            if number in bars.wanted
+        }
+        self._left = _FIRST_CHUNKS
+
+    def add(self, decision: Decision) -> None:
+        """Note what a plan expected of its chunks, and why the others wait."""
+        snapshot, plan = decision.snapshot, decision.plan
+        mine = self._bars.by_version.get(snapshot.version, {})
+        if mine or self._left > 0:
+            self._left -= snapshot.frontier
+            found = expectations(self._setup.cluster, snapshot, plan)
+            for chunk, expected in found.items():
+                self._first.setdefault(chunk, expected)
+            for chunk, number in mine.items():
+                self._expect(chunk, number, found.get(chunk))
+        for chunk in snapshot.chunks:
+            if chunk in mine:
+                if mine[chunk] in self._bars.wanted:
+                    self._explain(decision, chunk, mine[chunk])
+            elif chunk in self._tabled:
+                step = held(plan, self._devices, chunk, decision.at_s, snapshot.version)
+                self._held.setdefault(chunk, []).append(step)
+
+    def _expect(self, chunk: Chunk, number: int, expected: Expected | None) -> None:
+        first = self._first.get(chunk)
+        if expected is None:
+            return
+        self.expected[number] = expected
+        if first is not None and first.version != expected.version:
+            self.first[number] = first
+
+    def _explain(self, decision: Decision, chunk: Chunk, number: int) -> None:
+        table = decide(
+            self._setup.cluster,
+            decision.snapshot,
+            decision.plan,
+            chunk,
+            policy_weights(self._setup, decision.snapshot),
+        )
+        self.tables[number] = Explained(decision=table, held=tuple(self._held.pop(chunk, ())))
