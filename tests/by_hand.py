@@ -8,7 +8,7 @@ from fate.core import invariants
 from fate.core.options import SchedulerOptions
 from fate.core.scheduler import Scheduler
 from fate.domain.catalog import Cluster
-from fate.domain.graph import Chunk, Graph, InstanceId, Stage
+from fate.domain.graph import Chunk, Graph, InstanceId
 from fate.domain.messages import (
     Call,
     Command,
@@ -20,12 +20,14 @@ from fate.domain.messages import (
     Load,
     Planned,
     RequestPlan,
+    Revealed,
     RunTool,
+    Skipped,
     Submitted,
 )
 from fate.domain.plan import Plan, Prefetch
 from fate.domain.snapshot import Snapshot
-from fate.drivers.world import declared_expansion
+from fate.drivers.declared import Declared
 
 C = TypeVar("C")
 
@@ -43,7 +45,7 @@ class ByHand:
         )
         self.now_s = 0.0
         self.out: list[Command] = []
-        self._stages: dict[InstanceId, Stage] = {}
+        self.declared = Declared(lambda _what, _about: 0.0)
         self._request: RequestPlan | None = None
 
     def send(self, *events: Event, at_s: float | None = None) -> list[Command]:
@@ -58,19 +60,23 @@ class ByHand:
 
     def submit(self, *graphs: Graph) -> list[Command]:
         """Hand workflows in and render whatever can be rendered at once."""
-        for graph in graphs:
-            self._stages |= {graph.instance(stage.id): stage for stage in graph.stages}
-        self.send(*[Submitted(graph=graph) for graph in graphs])
+        self.send_graph(*graphs)
         return self.expand()
+
+    def send_graph(self, *graphs: Graph) -> list[Command]:
+        """Hand workflows in."""
+        for graph in graphs:
+            self.declared.arrive(graph)
+        return self.send(*[Submitted(graph=graph) for graph in graphs])
 
     def expand(self, *more: Event) -> list[Command]:
         """Render what the last answer asked for, as the stages declare it."""
         wanted = [command.instance for command in self.out if isinstance(command, Expand)]
         return self.send(*more, *[self.expansion(name) for name in wanted])
 
-    def expansion(self, instance: InstanceId) -> Expanded:
-        """Return an instance's declared prompts."""
-        return declared_expansion(instance, self._stages[instance])
+    def expansion(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
+        """Return an instance's declared prompts, or a group's next scopes."""
+        return self.declared.expand(instance)
 
     def plan(
         self, *orders: tuple[Chunk, ...], prefetch: tuple[Prefetch, ...] = ()
@@ -107,6 +113,16 @@ class ByHand:
             *[ItemDone(activity=work.activity, item=item, output_tokens=32) for item in items],
             Done(activity=work.activity),
         )
+
+    def finish_tool(self, instance: InstanceId) -> list[Command]:
+        """The tool that runs for an instance is done."""
+        at_work = [(c.chunk, c.activity or 0) for c in self.core.fleet.chains]
+        found = [(c, a) for c, a in at_work if c is not None and c.instance == instance]
+        ((chunk, activity),) = found
+        wanted = [command for command in self.out if isinstance(command, Expand)]
+        self.finished(RunTool(activity=activity, chunk=chunk))
+        self.out = [*wanted, *self.out]
+        return self.out
 
     def warm(self, name: str, device: int = 0) -> None:
         """Bring a model onto a device by running a workflow of its own."""

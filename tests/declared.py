@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fate.domain.catalog import Cluster, Device
-from fate.domain.graph import Graph, InstanceId, Path, Segment, Stage, item_key
+from fate.domain.graph import Graph, InstanceId, Path, Segment, item_key
 from fate.domain.messages import (
     Expanded,
     ExpandFailed,
@@ -22,16 +22,19 @@ from fate.domain.messages import (
     Planned,
     Record,
     RequestPlan,
+    Revealed,
+    Skipped,
     Unload,
 )
 from fate.domain.plan import Memo, Plan, Prefetch
 from fate.domain.snapshot import Snapshot
 from fate.drivers.clock import Clock, VirtualClock
+from fate.drivers.declared import Declared
 from fate.drivers.execute import Executor, Limits
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Outcome, Setup, answer
 from fate.drivers.simulate import PLANNING_S
-from fate.drivers.world import Measured, Physics, Truth, declared_expansion
+from fate.drivers.world import Measured, Physics, Truth
 from fate.engines.base import CallRequest, CallResult, PromptPart
 from fate.engines.fake import FakeEngine, FakeWork
 from fate.policy.base import Policy
@@ -52,25 +55,23 @@ def spelled(segment: Segment) -> str:
 class DeclaredWork:
     """One workflow's content. A call's seed is its position in `calls`, shared by all."""
 
-    graph: Graph
+    declared: Declared
     calls: list[tuple[InstanceId, int, Path]]
-    _stages: dict[InstanceId, Stage] = field(init=False)
-    _expanded: dict[InstanceId, Expanded] = field(default_factory=dict[InstanceId, Expanded])
+    dropped: list[tuple[InstanceId, int]] = field(default_factory=list[tuple[InstanceId, int]])
 
-    def __post_init__(self) -> None:
-        """Know the stages by instance."""
-        self._stages = {self.graph.instance(stage.id): stage for stage in self.graph.stages}
+    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
+        """Answer as the stage declares it."""
+        return self.declared.expand(instance)
 
-    def expand(self, instance: InstanceId) -> Expanded | ExpandFailed:
-        """Render an instance as its stage declares it."""
-        expanded = declared_expansion(instance, self._stages[instance])
-        self._expanded[instance] = expanded
-        return expanded
+    def default(self, instance: InstanceId, item: int) -> str | None:
+        """Note what is given up; say so in its place where that is declared."""
+        self.dropped.append((instance, item))
+        by_default = self.declared.stage(instance).on_error == "default"
+        return f"nothing for {instance}[{item}]" if by_default else None
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Spell an item's prompt out."""
-        stage, expanded = self._stages[instance], self._expanded[instance]
-        prompt = expanded.head + expanded.tails[item]
+        stage, prompt = self.declared.stage(instance), self.declared.prompt(instance, item)
         self.calls.append((instance, item, prompt))
         return CallRequest(
             model=stage.model,
@@ -92,10 +93,6 @@ class DeclaredWork:
 
     def learn(self, request: CallRequest, result: CallResult) -> None:
         """Know all lengths already."""
-
-    def stage(self, instance: InstanceId) -> Stage:
-        """Return the stage of an instance."""
-        return self._stages[instance]
 
 
 @dataclass(slots=True)
@@ -125,6 +122,10 @@ class Texts:
         assert (instance, item) not in self.texts, f"{instance}[{item}] was put twice"
         self.texts[instance, item] = text
 
+    def get(self, instance: str, item: int) -> str:
+        """Return a text."""
+        return self.texts[instance, item]
+
 
 @dataclass(slots=True)
 class _Rig:
@@ -142,7 +143,7 @@ class _Rig:
     def answer(self, request: CallRequest) -> str:
         """Work out a whole call when it begins."""
         bench, (instance, item, prompt) = self.bench, self.bench.calls[request.seed]
-        stage = bench.works[instance.rpartition("/")[0]].stage(instance)
+        stage = bench.declared.stage(instance)
         text = Segment(item_key(instance, item), bench.physics.length(stage, instance, item))
         self.took = bench.physics.call(
             self.device, request.model, prompt, text, request.sequence, running=1
@@ -219,7 +220,11 @@ class Bench:
         self.clock, self.log, self.outputs = clock or VirtualClock(), log or Log(), Texts()
         self.physics = Physics(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
         self.calls: list[tuple[InstanceId, int, Path]] = []
-        self.works = {graph.id: DeclaredWork(graph, self.calls) for graph in graphs}
+        reuse = truth is not None and truth.reuse
+        self.declared = Declared(self.physics.draw, reuse=reuse)
+        for graph in graphs:
+            self.declared.arrive(graph)
+        self.works = {graph.id: DeclaredWork(self.declared, self.calls) for graph in graphs}
         self.nonce: dict[tuple[str, str], str] = {}
         self.engines = {d.id: self._engine(setup.cluster, d) for d in setup.cluster.devices}
         self._told = on_record
@@ -256,7 +261,7 @@ class Bench:
 
     async def _in_virtual_time(self, function: Callable[[str, int], str], *args: Any) -> str:
         instance, item = args
-        stage = self.works[instance.rpartition("/")[0]].stage(instance)
+        stage = self.declared.stage(instance)
         await self.clock.sleep(stage.tool_s * self.physics.factor("tool", instance, str(item)))
         return function(instance, item)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from fate.cost.profile import CallCosts, Profile
 from fate.domain.catalog import Cluster, Device, Model
-from fate.domain.graph import ITEM, Graph, Segment, Stage, item_key
+from fate.domain.graph import ITEM, Graph, OnError, Segment, Stage, item_key
 
 MIB = 1 << 20
 
@@ -70,6 +70,27 @@ def llm(
         prompt=(Segment(f"system-{model}", system), Segment(f"{workflow}-text", own), *outputs),
         output_tokens=out,
         max_tokens=out,
+    )
+
+
+def group(
+    name: str,
+    *body: Stage,
+    items: int = 1,
+    rounds: float = 0.0,
+    parents: Iterable[str] = (),
+    on_error: OnError = "fail",
+) -> Stage:
+    """A map over `items`, or a loop where `rounds` are given."""
+    return Stage(
+        id=name,
+        kind="group",
+        body=body,
+        items=items,
+        loop=rounds > 0,
+        rounds=rounds or 1.0,
+        parents=tuple(parents),
+        on_error=on_error,
     )
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from fate.domain.graph import Graph, InstanceId, Stage
-from fate.domain.messages import Expanded
-from fate.drivers.world import declared_expansion
+from fate.domain.graph import Graph, InstanceId
+from fate.domain.messages import Expanded, Revealed, Skipped
+from fate.drivers.declared import Declared
 from fate.engines.base import (
     CallRequest,
     CallResult,
@@ -75,16 +75,22 @@ class DeclaredWork:
     """The content of a workflow that is known by its graph alone: prompts without texts."""
 
     def __init__(self, graph: Graph) -> None:
-        self._stages: dict[InstanceId, Stage] = {graph.instance(s.id): s for s in graph.stages}
+        self._declared = Declared(_always)
+        self._declared.arrive(graph)
 
-    def expand(self, instance: InstanceId) -> Expanded:
-        """Reveal the declared prompt."""
-        return declared_expansion(instance, self._stages[instance])
+    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
+        """Answer as the stage declares it; nothing is skipped."""
+        return self._declared.expand(instance)
+
+    def default(self, instance: InstanceId, item: int) -> str | None:
+        """Put nothing in the place of what was given up."""
+        del instance, item
+        return None
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Return an empty prompt with the declared length of the answer."""
         del item
-        stage = self._stages[instance]
+        stage = self._declared.stage(instance)
         return CallRequest(
             model=stage.model, parts=(), max_tokens=stage.max_tokens, sequence=sequence
         )
@@ -104,3 +110,9 @@ class DeclaredWork:
 
     def learn(self, request: CallRequest, result: CallResult) -> None:
         """There are no texts to learn from."""
+
+
+def _always(*about: str) -> float:
+    """Draw what makes every condition hold."""
+    del about
+    return 0.0

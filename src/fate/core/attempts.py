@@ -1,13 +1,13 @@
-"""What a failed or lost attempt means for the work: another attempt, or the workflow's end."""
+"""What a failed or lost attempt means for the work: another attempt, or the end of something."""
 
 from dataclasses import dataclass
 
 from fate.core.chain import HOST, Chain
 from fate.core.delays import Delayed, pause_s
 from fate.core.fleet import Fleet
-from fate.core.lifecycle import Lifecycle
+from fate.core.lifecycle import WHOLE, Lifecycle
 from fate.core.options import SchedulerOptions
-from fate.domain.graph import Chunk
+from fate.domain.graph import Chunk, InstanceId
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Attempts:
         avoid: frozenset[int],
         retryable: bool,
     ) -> None:
-        """Run again what the attempt left open, elsewhere if possible; or give its workflow up.
+        """Run again what the attempt left open, elsewhere if possible; or give an item up.
 
         Where the attempt failed on a device of `avoid`, the item it was at waits
         `retry_backoff_s`, doubled with every failure of its own; the rest is ready at once.
@@ -39,32 +39,45 @@ class Attempts:
             return
         item, failures = self.lifecycle.count_failure(chunk)
         known = chain.ready.avoid if chain.ready is not None else frozenset[int]()
+        final = self._final(chunk, failures, retryable=retryable)
         later = None
-        if self.options.retry_backoff_s > 0 and (avoid or chain.device == HOST):
+        if final is not None:
+            self.lifecycle.give_up(
+                chunk.instance, [item], f"{chunk}: {reason[0]}{final}: {reason[1]}"
+            )
+        elif self.options.retry_backoff_s > 0 and (avoid or chain.device == HOST):
             due_s = now_s + pause_s(self.options.retry_backoff_s, failures)
             later = Delayed(due_s, Chunk(chunk.instance, item, item + 1), known | avoid)
         self.lifecycle.requeue(chunk, now_s, known | avoid, later)
+
+    def _final(self, chunk: Chunk, failures: int, *, retryable: bool) -> str | None:
+        """Return what to say of the last attempt at an item; None if there may be another."""
         limit, budget = self.options.max_attempts, self.options.retry_budget
         spent = self.lifecycle.instances[chunk.instance].workflow.failures
         if not retryable:
-            tries = ""
-        elif failures >= limit:
-            tries = f" (attempt {failures} of {limit})"
-        elif budget and spent > budget:
-            tries = f" (the workflow has used up its retry budget of {budget})"
-        else:
-            return
-        self.fail(chunk.instance, f"{chunk}: {reason[0]}{tries}: {reason[1]}", now_s)
+            return ""
+        if failures >= limit:
+            return f" (attempt {failures} of {limit})"
+        if budget and spent > budget:
+            return f" (the workflow has used up its retry budget of {budget})"
+        return None
 
-    def fail(self, instance: str, reason: str, now_s: float) -> None:
-        """End a workflow; what it has running is cancelled, what it has finished stays."""
-        self.lifecycle.fail(instance, reason)
-        doomed = [chain for chain in self.fleet.chains if self._abandoned(chain)]
+    def expand_failed(self, name: InstanceId, reason: str) -> None:
+        """Give an instance up that cannot be rendered."""
+        instance = self.lifecycle.asked(name)
+        if instance is not None:
+            single = instance.group is None and not instance.stage.mapped
+            self.lifecycle.give_up(name, [0 if single else WHOLE], reason)
+
+    def settle(self, now_s: float) -> None:
+        """Stop what runs for something that has ended; what is finished stays."""
+        doomed = [chain for chain in self.fleet.chains if self._for_nobody(chain)]
         self.fleet.cancel(doomed)
         self.drop(self.fleet.drop_blocked(doomed, now_s), now_s)
+        self.lifecycle.settle(now_s)
 
     def fail_unplaceable(self, gone: set[int], now_s: float) -> bool:
-        """Fail what only devices that will not come back could have run; tell if there was any."""
+        """Give up what only devices that are gone for good could run; tell if there was any."""
         cluster = self.fleet.cluster
         rest = [device for d, device in enumerate(cluster.devices) if d not in gone]
         dead = {
@@ -74,15 +87,20 @@ class Attempts:
         }
         doomed = [ready for ready in self.lifecycle.pool if ready.work.model in dead]
         for ready in doomed:
-            reason = f"{ready.chunk}: every device that can run {dead[ready.work.model]!r} is lost"
-            self.fail(ready.chunk.instance, reason, now_s)
+            chunk, model = ready.chunk, dead[ready.work.model]
+            if self.lifecycle.pool.get(chunk) is not None:
+                self.lifecycle.pool.take(chunk)
+                reason = f"{chunk}: every device that can run {model!r} is lost"
+                self.lifecycle.give_up(chunk.instance, range(chunk.start, chunk.stop), reason)
+                self.lifecycle.requeue(chunk, now_s, frozenset())
         return bool(doomed)
 
-    def _abandoned(self, chain: Chain) -> bool:
-        """Whether the chain works for a workflow that has ended."""
+    def _for_nobody(self, chain: Chain) -> bool:
+        """Whether the chain works for a workflow or an instance that has ended early."""
         if chain.chunk is None:
             return False
-        return self.lifecycle.instances[chain.chunk.instance].workflow.status is not None
+        instance = self.lifecycle.instances[chain.chunk.instance]
+        return instance.workflow.status is not None or instance.status == "skipped"
 
     def drop(self, chains: list[Chain], now_s: float) -> None:
         """Put back the work of chains that ended without a failure of theirs."""

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 
 from fate.core.chain import HOST, Chain
-from fate.core.lifecycle import Instance
+from fate.core.instances import Instance
 from fate.core.scheduler import Scheduler
 from fate.domain.graph import Chunk
 from fate.domain.state import DeviceState
@@ -22,6 +22,9 @@ def check(core: Scheduler) -> None:
     _check_items(core)
     for instance in core.lifecycle.instances.values():
         _check_links(instance)
+    _check_scopes(core)
+    _check_calls(core)
+    _check_totals(core)
     _check_progress(core)
 
 
@@ -72,7 +75,7 @@ def _check_chains(core: Scheduler, state: DeviceState, chains: list[Chain]) -> N
 
 
 def _check_items(core: Scheduler) -> None:
-    """Every open item of a live workflow is in one chunk: ready, queued, delayed or running."""
+    """Every open item of a live workflow waits for a twin or is in one chunk, wherever that is."""
     ready = [entry.chunk for entry in core.lifecycle.pool] + list(core.lifecycle.tools)
     running = [chain.chunk for chain in core.fleet.chains if chain.chunk is not None]
     instances = core.lifecycle.instances
@@ -85,8 +88,11 @@ def _check_items(core: Scheduler) -> None:
     for instance in instances.values():
         if instance.workflow.status is not None:
             continue
+        waits = instance.borrowing
+        assert waits <= instance.open_items, f"{instance.id}: {waits} wait, yet are over"
         chunks = of_instance[instance.id]
         held = Counter([i for chunk in chunks for i in range(chunk.start, chunk.stop)])
+        held.update(waits)
         count = instance.open_chunks
         assert count == len(chunks), f"{instance.id} counts {count} chunks, {len(chunks)} exist"
         assert not instance.open_items or instance.status == "open", f"{instance.id}: items left"
@@ -95,13 +101,66 @@ def _check_items(core: Scheduler) -> None:
 
 
 def _check_links(instance: Instance) -> None:
-    """Counters agree with what they count; a stage begins when its parents are done."""
-    left = sum(parent.status != "done" for parent in instance.parents)
-    counted = instance.parents_left
-    assert counted == left, f"{instance.id} counts {counted} parents, {left} are open"
-    assert not left or instance.status == "waiting", f"{instance.id} began before its parents"
+    """Counters agree with what they count; a stage begins when enough of its parents are done."""
+    name, parents = instance.id, instance.parents
+    left, counted = sum(not parent.ended for parent in parents), instance.parents_left
+    assert counted == left, f"{name} counts {counted} parents, {left} are open"
+    done, counted = sum(p.status == "done" for p in parents), instance.parents_done
+    assert counted == done, f"{name} counts {counted} parents that are done, {done} are"
+    join = instance.stage.join
+    enough = not parents or (done and (not left or (join and done >= join)))
+    began = instance.status in ("expanding", "open", "done")
+    assert enough or not began, f"{name} began before its parents"
+    due = enough or (parents and not left)
+    waits = instance.status == "waiting" and instance.workflow.status is None
+    assert not (waits and due), f"{name} waits for nothing"
     stages = instance.workflow.open_stages
     assert stages or instance.workflow.status is not None, f"{instance.workflow.id} has no end"
+
+
+def _check_scopes(core: Scheduler) -> None:
+    """A group goes on while a scope of it does; what was expected is gone when it is known."""
+    for instance in core.lifecycle.instances.values():
+        group, name = instance.group, instance.id
+        if group is None:
+            continue
+        for scope in group.scopes.values():
+            left = sum(not member.ended for member in scope.members)
+            assert scope.left == left, f"{name}: scope {scope.index} counts {scope.left} of {left}"
+        left = sum(scope.left > 0 for scope in group.scopes.values())
+        assert group.left == left, f"{name} counts {group.left} scopes, {left} are open"
+        known = bool(group.scopes) or instance.ended
+        assert not (known and group.expected), f"{name} is revealed, yet expected"
+        if instance.live:
+            assert (instance.status == "open") == (left > 0), f"{name} is {instance.status}"
+        assert not (instance.ended and (left or group.again)), f"{name} is over, yet goes on"
+
+
+def _check_calls(core: Scheduler) -> None:
+    """Every call knows how many calls that have not ended lead to it."""
+    everybody = [*core.lifecycle.instances.values()]
+    for instance in everybody:
+        if instance.group is not None:
+            everybody += [*instance.group.expected, *instance.group.again]
+    leading = Counter(
+        [
+            call.number
+            for instance in everybody
+            if instance.stage.kind == "llm" and not instance.ended
+            for call in instance.next_calls
+        ]
+    )
+    for instance in everybody:
+        counted, left = instance.calls_left, leading[instance.number]
+        assert counted == left, f"{instance.id} counts {counted} calls, {left} lead to it"
+
+
+def _check_totals(core: Scheduler) -> None:
+    """A workflow counts the stages that have not ended, revealed ones too."""
+    left = Counter([i.workflow.id for i in core.lifecycle.instances.values() if not i.ended])
+    for workflow in core.lifecycle.workflows.values():
+        counted = workflow.open_stages
+        assert counted == left[workflow.id], f"{workflow.id} counts {counted} stages"
 
 
 def _check_progress(core: Scheduler) -> None:
@@ -109,8 +168,7 @@ def _check_progress(core: Scheduler) -> None:
     lifecycle, fleet = core.lifecycle, core.fleet
     if not lifecycle.open_workflows or fleet.chains or core.planning:
         return
-    live = [i for i in lifecycle.instances.values() if i.workflow.status is None]
-    if any(instance.status == "expanding" for instance in live):
+    if any(i.live and i.status == "expanding" for i in lifecycle.instances.values()):
         return
     pausing = [lifecycle.instances[delayed.chunk.instance] for delayed in lifecycle.delays]
     if any(instance.workflow.status is None for instance in pausing):

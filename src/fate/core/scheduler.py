@@ -5,7 +5,7 @@ Deterministic: no clock, no I/O, no text. `lifecycle` has the workflows, `fleet`
 event changes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fate.core.attempts import Attempts
@@ -19,6 +19,7 @@ from fate.cost.estimates import Estimator
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
+from fate.domain.graph import Stage
 from fate.domain.messages import (
     Activity,
     Cancel,
@@ -37,6 +38,8 @@ from fate.domain.messages import (
     PlanLate,
     Planned,
     RequestPlan,
+    Revealed,
+    Skipped,
     Submitted,
     WakeAt,
     Woke,
@@ -90,6 +93,8 @@ class Scheduler:
         self._on: dict[type, Callable[[Any, float], None]] = {
             Submitted: self._submitted,
             Expanded: self._expanded,
+            Skipped: self._skipped,
+            Revealed: self._revealed,
             ExpandFailed: self._expand_failed,
             ItemDone: self._item_done,
             Done: self._done,
@@ -118,11 +123,15 @@ class Scheduler:
         """Apply a batch of events and return what to do now, at most one `RequestPlan`."""
         for event in events:
             self._on[type(event)](event, now_s)
+            if self.lifecycle.unsettled:
+                self._settle(now_s)
         if self.lifecycle.delays.next_s <= now_s:
             self._stale |= self.lifecycle.release(now_s)
         self._dispatch.start_tools(now_s)
         if self._gone:
             self._stale |= self._attempts.fail_unplaceable(self._gone, now_s)
+            if self.lifecycle.unsettled:
+                self._settle(now_s)
         if len(self.lifecycle.pool):
             self._dispatch.start_overdue(now_s)
             if self._late:
@@ -133,6 +142,10 @@ class Scheduler:
         self._outbox.clear()
         return commands
 
+    def _settle(self, now_s: float) -> None:
+        self._stale = True
+        self._attempts.settle(now_s)
+
     def _overtaken(self, command: Command) -> bool:
         """Whether a command is about an activity that a later event of the same batch ended."""
         return isinstance(command, _AboutActivity) and self.fleet.chain(command.activity) is None
@@ -140,18 +153,7 @@ class Scheduler:
     # --- events --------------------------------------------------------------------------
 
     def _submitted(self, event: Submitted, now_s: float) -> None:
-        cluster = self.fleet.cluster
-        models = {model.id: model for model in cluster.models}
-        for stage in event.graph.stages:
-            if stage.kind != "llm":
-                continue
-            model = models.get(stage.model)
-            if model is None:
-                raise GraphError(event.graph.id, f"stage {stage.id!r}: no model {stage.model!r}")
-            if not any(cluster.supports(device, model) for device in cluster.devices):
-                largest = max(cluster.devices, key=lambda device: device.memory_bytes)
-                need, have = model.footprint_bytes, largest.memory_bytes
-                raise NoFeasibleDeviceError(stage.id, model.id, need, largest.id, have)
+        check_models(self.fleet.cluster, event.graph.id, event.graph.stages)
         self._stale = True
         self.lifecycle.submit(event.graph)
 
@@ -159,9 +161,24 @@ class Scheduler:
         self._stale = True
         self.lifecycle.expanded(event, now_s)
 
+    def _skipped(self, event: Skipped, now_s: float) -> None:
+        self._stale = True
+        self.lifecycle.skipped(event.instance)
+
+    def _revealed(self, event: Revealed, now_s: float) -> None:
+        self._stale = True
+        workflow = event.instance.rpartition("/")[0]
+        try:
+            for scope in event.scopes:
+                check_models(self.fleet.cluster, workflow, scope.stages)
+        except (GraphError, NoFeasibleDeviceError) as error:
+            self.lifecycle.fail(event.instance, str(error))
+        else:
+            self.lifecycle.revealed(event)
+
     def _expand_failed(self, event: ExpandFailed, now_s: float) -> None:
         self._stale = True
-        self._attempts.fail(event.instance, event.reason, now_s)
+        self._attempts.expand_failed(event.instance, event.reason)
 
     def _item_done(self, event: ItemDone, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -285,3 +302,23 @@ class Scheduler:
             snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
             self._dispatch.start_heads(greedy_plan(snapshot), now_s)
             self._dispatch.keep_going(now_s)
+
+
+def check_models(cluster: Cluster, workflow: str, stages: Iterable[Stage]) -> None:
+    """Check that every stage, those inside of groups too, names a model that some device can hold.
+
+    Raises:
+        GraphError: no such model.
+        NoFeasibleDeviceError: the model fits nowhere.
+    """
+    for stage in stages:
+        check_models(cluster, workflow, stage.body)
+        if stage.kind != "llm":
+            continue
+        model = next((model for model in cluster.models if model.id == stage.model), None)
+        if model is None:
+            raise GraphError(workflow, f"stage {stage.id!r}: no model {stage.model!r}")
+        if not any(cluster.supports(device, model) for device in cluster.devices):
+            largest = max(cluster.devices, key=lambda device: device.memory_bytes)
+            need, have = model.footprint_bytes, largest.memory_bytes
+            raise NoFeasibleDeviceError(stage.id, model.id, need, largest.id, have)

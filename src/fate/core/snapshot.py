@@ -7,7 +7,8 @@ from itertools import accumulate
 import numpy as np
 
 from fate.core.fleet import Fleet
-from fate.core.lifecycle import Instance, Lifecycle
+from fate.core.instances import Instance
+from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
 from fate.core.paths import EMPTY
 from fate.core.pool import ReadyChunk, Work
@@ -68,7 +69,7 @@ class SnapshotBuilder:
         bound = len(pool) if whole_frontier else self._bound
         nodes = self._nodes(pool.frontier(bound, now_s))
         works = [ready.work for ready in nodes.frontier]
-        works += [self._lifecycle.waiting_work(instance) for instance in nodes.waiting]
+        works += [self._lifecycle.expect.waiting(instance) for instance in nodes.waiting]
         resident, used_at, content, content_used_at, rows = self._state()
         free_at_s, running = self._slots_now(now_s)
         tables = self._fleet.estimator.tables()
@@ -91,7 +92,7 @@ class SnapshotBuilder:
             instance=self._instances(nodes),
             workflow=self._workflows(nodes),
             eligible=self._eligible(nodes, model),
-            hit=self._lifecycle.paths.hits(
+            hit=self._lifecycle.expect.paths.hits(
                 [work.path_row for work in works], rows + [work.left_row for work in works]
             ),
             waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
@@ -135,7 +136,9 @@ class SnapshotBuilder:
                         nodes.waiting.append(child)
                         nodes.edges.append([])
                         next_layer.append(child)
-                    share = 1.0 / max(child.calls_left, 1) / max(instance.open_chunks, 1)
+                    share = (
+                        child.probability / max(child.calls_left, 1) / max(instance.open_chunks, 1)
+                    )
                     nodes.edges[row].append((nodes.row_of[child.number], share))
             layer = next_layer
             rows = [nodes.row_of[child.number] for child in layer]
@@ -199,7 +202,7 @@ class SnapshotBuilder:
                 m = self._models[name]
                 resident[d, m], used_at[d, m] = 1, entry.used_at
                 for k, sequence in enumerate(entry.sequences):
-                    row = self._lifecycle.paths.row(sequence.path)
+                    row = self._lifecycle.expect.paths.row(sequence.path)
                     if row != EMPTY:
                         content[d, m, k] = len(rows)
                         rows.append(row)

@@ -14,6 +14,7 @@ from fate.domain.messages import (
     Cancelled,
     DeviceLost,
     Done,
+    Dropped,
     Event,
     Expanded,
     ExpandFailed,
@@ -21,6 +22,7 @@ from fate.domain.messages import (
     ItemDone,
     Load,
     Move,
+    Reuse,
     Revealed,
     RunTool,
     Skipped,
@@ -39,6 +41,13 @@ class Work(Protocol):
 
     def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
         """Render an instance, or tell a group's next scopes."""
+        ...
+
+    def default(self, instance: InstanceId, item: int) -> str | None:
+        """Take note that an item is given up; return what stands in for its output, if anything.
+
+        Of a group, the item is one of its items or rounds. -1 is a whole map or group.
+        """
         ...
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
@@ -85,6 +94,10 @@ class OutputWriter(Protocol):
         """Store an item's text."""
         ...
 
+    def get(self, instance: str, item: int) -> str:
+        """Return an item's text."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -121,6 +134,19 @@ class Executor:
     def expand(self, instance: InstanceId) -> Event:
         """Render an instance whose parents are done."""
         return self.work_of(instance).expand(instance)
+
+    def reuse(self, command: Reuse) -> None:
+        """Store a finished item's text as that of its twin."""
+        text = self._outputs.get(command.source, command.source_item)
+        source = f"{command.source}[{command.source_item}]"
+        self._outputs.put(command.instance, command.item, text, {"twin_of": source})
+
+    def drop(self, command: Dropped) -> None:
+        """Store what stands in for an item that was given up, if anything does."""
+        text = self.work_of(command.instance).default(command.instance, command.item)
+        if text is not None and command.item >= 0:
+            reason = {"default_for": command.reason}
+            self._outputs.put(command.instance, command.item, text, reason)
 
     def work_of(self, instance: InstanceId) -> Work:
         """Return the workflow an instance belongs to."""

@@ -64,15 +64,17 @@ def _world(core: Scheduler) -> World:
     profile = core.estimator.profile("learned so far")
     world = World(core.fleet.cluster, Truth(profile=profile), seed=0)
     for instance in core.lifecycle.instances.values():
-        expected = core.lifecycle.expected_tokens(instance.stage)
+        expected = core.lifecycle.expect.tokens(instance)
         stage = msgspec.structs.replace(instance.stage, output_tokens=expected)
         known = instance.status in ("open", "done")
-        world.know(
+        rounds = len(instance.group.scopes) if instance.group is not None else 0
+        world.declared.know(
             instance.id,
             stage,
             Expanded(instance=instance.id, head=instance.head, tails=instance.tails)
             if known
             else None,
+            rounds if stage.loop else 0,
         )
     for state in core.fleet.devices:
         for model, entry in state.models.items():

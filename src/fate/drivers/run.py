@@ -206,7 +206,11 @@ class Runtime:
             case CancelCommand(activity=activity):
                 if activity in self._activities:
                     self._activities[activity][1].cancel()
-            case Reuse() | Dropped() | WorkflowEnded():
+            case Reuse():
+                self._executor.reuse(command)
+            case Dropped():
+                self._executor.drop(command)
+            case WorkflowEnded():
                 pass
             case _:
                 task = asyncio.create_task(self._activity(command))

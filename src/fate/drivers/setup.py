@@ -23,6 +23,8 @@ from fate.domain.messages import (
     Planned,
     Record,
     RequestPlan,
+    Revealed,
+    Skipped,
     Submitted,
     WorkflowEnded,
     WorkflowStatus,
@@ -66,6 +68,8 @@ class Outcome:
 _PLACES: dict[type, int] = {
     Submitted: 0,
     Expanded: 1,
+    Skipped: 1,
+    Revealed: 1,
     ExpandFailed: 1,
     ItemDone: 2,
     Done: 2,

@@ -12,7 +12,6 @@ from fate.cost.profile import CallCosts, Profile, guess_costs
 from fate.cost.terms import decode_seconds, prefill_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.graph import (
-    ITEM,
     Graph,
     InstanceId,
     Path,
@@ -28,7 +27,6 @@ from fate.domain.messages import (
     Done,
     Event,
     Expand,
-    Expanded,
     Failed,
     ItemDone,
     Load,
@@ -38,6 +36,7 @@ from fate.domain.messages import (
     Warm,
 )
 from fate.domain.state import usable_hit
+from fate.drivers.declared import Declared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +48,14 @@ class Truth:
         noise: sigma of the log-normal factor on every duration (mean 1).
         length_noise: sigma of the log-normal factor on output lengths (mean 1).
         failure_rate: probability that an attempt of a call fails half-way.
+        reuse: calls of one model whose prompts have the same keys are made once.
     """
 
     profile: Profile
     noise: float = 0.0
     length_noise: float = 0.0
     failure_rate: float = 0.0
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,7 @@ class World:
     truth: Truth
     seed: int
     physics: Physics = field(init=False)
-    _stages: dict[InstanceId, Stage] = field(default_factory=dict[InstanceId, Stage])
-    _expanded: dict[InstanceId, Expanded] = field(default_factory=dict[InstanceId, Expanded])
+    declared: Declared = field(init=False)
     _calls_until_s: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     _located: dict[InstanceId, dict[str, int]] = field(
         default_factory=dict[InstanceId, dict[str, int]]
@@ -163,24 +163,15 @@ class World:
     def __post_init__(self) -> None:
         """Set up the physics."""
         self.physics = Physics(self.cluster, self.truth, self.seed)
+        self.declared = Declared(self.physics.draw, reuse=self.truth.reuse)
 
     def arrive(self, graph: Graph) -> None:
         """Take note of a workflow's stages."""
-        for stage in graph.stages:
-            self._stages[graph.instance(stage.id)] = stage
+        self.declared.arrive(graph)
 
-    def know(self, instance: InstanceId, stage: Stage, expanded: Expanded | None) -> None:
-        """Take note of an instance that is there already, and of its prompts if they are."""
-        self._stages[instance] = stage
-        if expanded is not None:
-            self._expanded[instance] = expanded
-
-    def expand(self, command: Expand) -> Expanded:
-        """Reveal an instance: its declared prompt, as many items as declared."""
-        stage = self._stages[command.instance]
-        expanded = declared_expansion(command.instance, stage)
-        self._expanded[command.instance] = expanded
-        return expanded
+    def expand(self, command: Expand) -> Event:
+        """Answer as the stage declares it."""
+        return self.declared.expand(command.instance)
 
     def sample(self, command: Activity, now_s: float) -> list[tuple[float, Event]]:
         """Return what an activity leads to, unless it is cancelled."""
@@ -208,7 +199,7 @@ class World:
         return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
 
     def _tool(self, command: RunTool, now_s: float) -> list[tuple[float, Event]]:
-        stage, chunk = self._stages[command.chunk.instance], command.chunk
+        stage, chunk = self.declared.stage(command.chunk.instance), command.chunk
         events: list[tuple[float, Event]] = []
         for item in range(chunk.start, chunk.stop):
             now_s += stage.tool_s * self.physics.factor("tool", chunk.instance, str(item))
@@ -217,13 +208,13 @@ class World:
 
     def _call(self, command: Call, now_s: float) -> list[tuple[float, Event]]:
         chunk, activity = command.chunk, command.activity
-        stage, expanded = self._stages[chunk.instance], self._expanded[chunk.instance]
+        stage = self.declared.stage(chunk.instance)
         until_s = [t for t in self._calls_until_s.get(command.device, []) if t > now_s]
         running, events = len(until_s) + 1, list[tuple[float, Event]]()
         now_s += self._gather_s(chunk.instance, command.device)
         fails = self.physics.draw("fail", str(chunk), str(activity)) < self.truth.failure_rate
         for item in range(chunk.start, chunk.stop):
-            prompt = expanded.head + expanded.tails[item]
+            prompt = self.declared.prompt(chunk.instance, item)
             tokens = self.physics.length(stage, chunk.instance, item)
             answer = Segment(item_key(chunk.instance, item), tokens)
             took = self.physics.call(
@@ -246,24 +237,11 @@ class World:
         links = {link.source: link for link in self.cluster.links if link.target == device}
         workflow = instance.rpartition("/")[0]
         seconds = 0.0
-        for parent in self._stages[instance].parents:
+        for parent in self.declared.stage(instance).parents:
             for source, size in self._located.get(f"{workflow}/{parent}", {}).items():
                 if size and source in links:
                     seconds += links[source].latency_s + size / links[source].bytes_per_s
         return seconds
-
-
-def declared_expansion(instance: InstanceId, stage: Stage) -> Expanded:
-    """Return an instance's prompts as its stage declares them, items told apart by their keys."""
-    if not stage.mapped:
-        return Expanded(instance=instance, head=stage.prompt)
-    cut = next((i for i, s in enumerate(stage.prompt) if s.key.startswith(ITEM)), None)
-    head, rest = stage.prompt[:cut], stage.prompt[cut:] if cut is not None else ()
-    tails = tuple(
-        tuple(Segment(f"{s.key}#{item}", s.tokens) if s.key.startswith(ITEM) else s for s in rest)
-        for item in range(stage.items)
-    )
-    return Expanded(instance=instance, head=head, tails=tails)
 
 
 def _item_done(activity: int, item: int, prompt: Path, tokens: int, took: Measured) -> ItemDone:

@@ -98,6 +98,8 @@ class Settled:
         """Return what outputs say of an instance without looking at its parents."""
         if place.frame is not None and self.given_up(place.frame):
             return "skipped"
+        if (place.instance, -1) in self._values.dropped:
+            return "skipped"  # as a whole: its list could not be told
         if place.stage.body or place.stage.over is not None:
             return None
         if self._values.stored(place.instance):

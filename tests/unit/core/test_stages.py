@@ -138,18 +138,18 @@ def test_a_map_of_ten_thousand_items_stays_within_the_frontier() -> None:
 
 
 def test_lengths_seen_correct_what_is_expected_of_the_next_ones() -> None:
-    """The declared length counts as two observations, of every workflow with such a stage."""
+    """The declared length counts as two observations, of every workflow of the same name."""
     hand = ByHand(cluster(devices=1))
-    hand.submit(chain("v", "A"), chain("w", "A"))
-    hand.plan((first("v"),))
+    hand.submit(chain("w-0", "A"), chain("w-1", "A"))
+    hand.plan((first("w-0"),))
     hand.loaded(hand.one(Load))
     call = hand.one(Call)
     hand.send(
         ItemDone(activity=call.activity, item=0, output_tokens=62), Done(activity=call.activity)
     )
-    stage = hand.core.lifecycle.instances["w/s0"].stage
-    assert hand.core.lifecycle.expected_tokens(stage) == (2 * 32 + 62) / 3
-    hand.plan((first("w"),))
+    instance = hand.core.lifecycle.instances["w-1/s0"]
+    assert hand.core.lifecycle.expect.tokens(instance) == (2 * 32 + 62) / 3
+    hand.plan((first("w-1"),))
     hand.finished(hand.one(Call))
-    hand.submit(chain("u", "A"))
-    assert hand.snapshot.output_tokens.tolist() == [(2 * 32 + 62 + 32) / 4]
+    hand.submit(chain("w-2", "A"), chain("other", "A"))
+    assert hand.snapshot.output_tokens.tolist() == [(2 * 32 + 62 + 32) / 4, 32.0]

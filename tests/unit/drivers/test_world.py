@@ -8,7 +8,8 @@ from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster, Link
 from fate.domain.graph import Chunk, Graph, Segment
 from fate.domain.messages import Call, Done, Expand, Failed, ItemDone, Load, Warm
-from fate.drivers.world import Physics, Truth, World, declared_expansion
+from fate.drivers.declared import declared_expansion
+from fate.drivers.world import Physics, Truth, World
 
 HEAD, A, B = Segment("head", 100), Segment("a", 10), Segment("b", 20)
 ANSWER = Segment("out", 32)
