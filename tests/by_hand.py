@@ -2,6 +2,7 @@
 
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from tests.graphs import chain, cluster, profile
 
 from fate.core import invariants
@@ -38,11 +39,19 @@ class ByHand:
     Each `send` happens one second after the one before, unless told when.
     """
 
-    def __init__(self, on: Cluster | None = None, *, eager: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        on: Cluster | None = None,
+        *,
+        eager: bool = False,
+        measured: bool = False,
+        **options: Any,
+    ) -> None:
         self.cluster = on or cluster()
-        self.core = Scheduler(
-            self.cluster, profile(self.cluster), SchedulerOptions(**options), eager=eager
-        )
+        known = profile(self.cluster)
+        if measured:
+            known = replace(known, source="declared")
+        self.core = Scheduler(self.cluster, known, SchedulerOptions(**options), eager=eager)
         self.now_s = 0.0
         self.out: list[Command] = []
         self.declared = Declared(lambda _what, _about: 0.0)

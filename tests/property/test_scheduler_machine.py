@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from msgspec.structs import replace
 from tests.graphs import cluster, profile
 from tests.random_graphs import graphs
 
@@ -35,6 +36,7 @@ from fate.domain.messages import (
     DeviceLost,
     DeviceReady,
     Done,
+    Drained,
     Dropped,
     Event,
     Expand,
@@ -46,6 +48,7 @@ from fate.domain.messages import (
     PlanFailed,
     PlanLate,
     Planned,
+    Readmitted,
     RequestPlan,
     Reuse,
     RunTool,
@@ -98,7 +101,7 @@ class Ledger:
             case Cancel(activity=activity):
                 assert isinstance(self.running[activity], Call | RunTool)
                 self.cancelling.add(activity)
-            case Reuse() | Dropped():
+            case Reuse() | Dropped() | Drained() | Readmitted():
                 pass
             case _:
                 self._begin(command)
@@ -157,7 +160,7 @@ class Ledger:
         if isinstance(command, Load | Unload) and well == isinstance(command, Unload):
             self.resident.discard((command.device, command.model))
 
-    def item_done(self, activity: int) -> ItemDone:
+    def item_done(self, activity: int, seconds: float = 0.1) -> ItemDone:
         """Let an activity finish its next item."""
         command, item = self.running[activity], self.items_left[activity].pop(0)
         assert isinstance(command, Call | RunTool)
@@ -168,8 +171,8 @@ class Ledger:
             prompt_tokens=150,
             cached_tokens=20,
             output_tokens=20,
-            prefill_s=0.1,
-            decode_s=0.1,
+            prefill_s=seconds,
+            decode_s=seconds,
         )
 
     def finish(self, activity: int) -> list[Event]:
@@ -201,6 +204,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         chunk_s=st.sampled_from([0.0, 0.3, 5.0]),
         attempts=st.integers(1, 3),
         backoff_s=st.sampled_from([0.0, 0.0, 2.0]),
+        failures=st.sampled_from([1, 3]),
         eager=st.booleans(),
         closing=st.sampled_from(CLOSINGS),
     )
@@ -212,6 +216,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         chunk_s: float,
         attempts: int,
         backoff_s: float,
+        failures: int,
         eager: bool,
         closing: Closing,
     ) -> None:
@@ -221,11 +226,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             chunk_s=chunk_s,
             max_attempts=attempts,
             retry_backoff_s=backoff_s,
+            breaker_failures=failures,
+            cool_down_s=4.0,
             max_wait_s={"default": 20.0},
             frontier_min=4,
             frontier_max=6,
         )
-        self.core = Scheduler(on, profile(on), options, eager=eager)
+        self.core = Scheduler(on, replace(profile(on), source="declared"), options, eager=eager)
         self.ledger = Ledger(on)
         self.graphs: dict[str, Graph] = {}
         self.closing: Closing = closing
@@ -265,11 +272,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._send(*self.ledger.finish(self._any_running(data)))
 
     @precondition(lambda self: any(self.ledger.items_left.values()))
-    @rule(data=st.data())
-    def item(self, data: st.DataObject) -> None:
-        """One item of a call or a tool is done."""
+    @rule(data=st.data(), seconds=st.sampled_from([0.1, 9.0]))
+    def item(self, data: st.DataObject, seconds: float) -> None:
+        """One item of a call or a tool is done, as quickly as it should be or not."""
         busy = [activity for activity, left in self.ledger.items_left.items() if left]
-        self._send(self.ledger.item_done(data.draw(st.sampled_from(busy))))
+        self._send(self.ledger.item_done(data.draw(st.sampled_from(busy)), seconds))
 
     @precondition(lambda self: self.ledger.running)
     @rule(data=st.data(), how=st.sampled_from(["retry", "final", "lie", "cancelled"]))

@@ -102,6 +102,15 @@ class Attempts:
         instance = self.lifecycle.instances[chain.chunk.instance]
         return instance.workflow.status is not None or instance.status == "skipped"
 
+    def withdraw(self, chains: list[Chain], now_s: float) -> None:
+        """Take work off a device that is drained: nothing is charged, all of it runs elsewhere."""
+        loading = [c for c in chains if c.activity is not None and c.steps[0].kind != "call"]
+        for chain in loading:
+            self.lifecycle.requeue(self.fleet.detach(chain), now_s, frozenset())
+        rest = [chain for chain in chains if chain not in loading]
+        self.fleet.cancel(rest)
+        self.drop(self.fleet.drop_blocked(rest, now_s), now_s)
+
     def drop(self, chains: list[Chain], now_s: float) -> None:
         """Put back the work of chains that ended without a failure of theirs."""
         for chain in chains:

@@ -63,7 +63,7 @@ class Dispatcher:
 
     def _may_run(self, ready: ReadyChunk, d: int) -> bool:
         cluster, model = self.fleet.cluster, self.fleet.cluster.models[ready.work.model]
-        return self.fleet.devices[d].healthy and cluster.supports(cluster.devices[d], model)
+        return self.fleet.devices[d].usable and cluster.supports(cluster.devices[d], model)
 
     def start_overdue(self, now_s: float) -> None:
         """The bound on waiting: an overdue chunk takes the first free device that can run it.

@@ -43,12 +43,12 @@ class Fleet:
     clock: int = 1
     _by_activity: dict[ActivityId, Chain] = field(default_factory=dict[ActivityId, Chain])
     _last_activity: ActivityId = 0
-    _models: dict[str, int] = field(init=False)
+    models: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Start with empty devices; models of unmanaged devices are there from the start."""
         self.devices = [DeviceState(device) for device in self.cluster.devices]
-        self._models = {model.id: m for m, model in enumerate(self.cluster.models)}
+        self.models = {model.id: m for m, model in enumerate(self.cluster.models)}
         for state in self.devices:
             self._serve_unmanaged(state)
 
@@ -57,10 +57,10 @@ class Fleet:
         return self._by_activity.get(activity)
 
     def free_slots(self, d: int) -> int:
-        """Compute slots of a device that no chain occupies; 0 on a lost device."""
+        """Compute slots of a device that no chain occupies; 0 on a lost or drained device."""
         state = self.devices[d]
         used = sum(1 for c in self.chains if c.device == d and c.chunk is not None)
-        return max(state.device.slots - used, 0) if state.healthy else 0
+        return max(state.most_calls - used, 0) if state.healthy else 0
 
     def tool_slots(self) -> int:
         """Host slots that are free for tools."""
@@ -73,7 +73,7 @@ class Fleet:
             return False
         state, model = self.devices[d], self.cluster.models[ready.work.model].id
         sequence, cached = state.match(model, ready.work.path)
-        steps.append(Step("call", model, self._call_seconds(ready, d, cached)))
+        steps.append(Step("call", model, self.call_seconds(ready, d, cached)))
         chain = Chain(d, ready.chunk, ready, steps, sequence)
         state.models[model].users += 1
         self.clock += 1
@@ -87,7 +87,7 @@ class Fleet:
     def prefetch(self, d: int, m: int, now_s: float) -> bool:
         """Load a model into free memory, with no call yet; False when that needs an eviction."""
         state, model = self.devices[d], self.cluster.models[m].id
-        if model in state.models or not state.healthy or state.evictions(self._bytes(m)) != []:
+        if model in state.models or not state.usable or state.evictions(self._bytes(m)) != []:
             return False
         if not self.cluster.supports(state.device, self.cluster.models[m]):
             return False
@@ -157,6 +157,20 @@ class Fleet:
                 if chain.steps[0].kind in ("call", "tool"):
                     self.outbox.append(Cancel(activity=chain.activity))
 
+    def detach(self, chain: Chain) -> Chunk:
+        """Let a chain that loads or unloads go on without its call; return what it was to run."""
+        assert chain.chunk is not None
+        chunk, model = chain.chunk, chain.steps[-1].model
+        entry = self.devices[chain.device].models[model]
+        while chain.steps[-1].kind not in ("load", "unload"):
+            chain.steps.pop()
+        entry.users -= 1
+        if chain.sequence >= 0:
+            entry.sequences[chain.sequence] = SequenceSlot()
+        chain.chunk = chain.ready = None
+        chain.sequence = -1
+        return chunk
+
     def drop_blocked(self, chains: Iterable[Chain], now_s: float) -> list[Chain]:
         """End the chains among `chains` that have nothing running; return all that end of it."""
         ended: list[Chain] = []
@@ -172,11 +186,11 @@ class Fleet:
             if chain.activity is None and not chain.cancelling:
                 self._advance(chain, now_s)
 
-    def observe_item(self, chain: Chain, event: ItemDone, now_s: float) -> None:
+    def observe_item(self, chain: Chain, event: ItemDone, now_s: float, *, learn: bool) -> None:
         """Learn from a finished item what the device's prefill and decode really take."""
         chain.items_done += 1
         chain.step_since_s = now_s
-        if chain.device == HOST:
+        if chain.device == HOST or not learn:
             return
         device, model = self.cluster.devices[chain.device].id, chain.steps[0].model
         new = event.prompt_tokens - event.cached_tokens
@@ -204,7 +218,7 @@ class Fleet:
 
     def _prepare(self, model: str, d: int) -> deque[Step] | None:
         """Reserve room for a model and return the steps that bring it in; None if impossible."""
-        state, m = self.devices[d], self._models[model]
+        state, m = self.devices[d], self.models[model]
         entry = state.models.get(model)
         if entry is not None and entry.status != "evicting":
             return deque()
@@ -257,7 +271,7 @@ class Fleet:
             chain.steps.appendleft(self._unload_step(chain.device, name))
 
     def _unload_step(self, d: int, model: str) -> Step:
-        seconds = self.estimator.tables().unload_s[d, self._models[model]]
+        seconds = self.estimator.tables().unload_s[d, self.models[model]]
         return Step("unload", model, float(seconds))
 
     def _command(self, chain: Chain, step: Step, activity: ActivityId) -> Command | None:
@@ -342,7 +356,8 @@ class Fleet:
     def _bytes(self, m: int) -> int:
         return self.cluster.models[m].footprint_bytes
 
-    def _call_seconds(self, ready: ReadyChunk, d: int, cached: int) -> float:
+    def call_seconds(self, ready: ReadyChunk, d: int, cached: int) -> float:
+        """Return what a chunk is expected to compute on a device, alone there [s]."""
         work = ready.work
         return call_seconds(
             work.first_tokens,

@@ -17,6 +17,11 @@ def check(core: Scheduler) -> None:
         _check_residency(state, chains)
         _check_slots(state, chains)
         _check_chains(core, state, chains)
+        allowed = {"closed": state.device.slots, "half-open": 1, "open": 0}
+        standing = core.watch.health.breakers[d].state
+        assert state.most_calls == allowed[standing], f"{state.device.id}: {standing}"
+    drained = sum(b.state == "open" for b in core.watch.health.breakers)
+    assert core.watch.health.open == drained, f"{core.watch.health.open} drained, not {drained}"
     hosted = sum(1 for chain in core.fleet.chains if chain.device == HOST)
     assert hosted <= core.fleet.cluster.tool_slots, f"host: {hosted} tools at once"
     _check_items(core)

@@ -157,7 +157,7 @@ class Lifecycle:
     def requeue(
         self, chunk: Chunk, now_s: float, avoid: frozenset[int], later: Delayed | None = None
     ) -> None:
-        """An attempt ended early: its missing items become ready again, those in `later` then."""
+        """An attempt ended early: what is missing is ready again, but what waits for `later`."""
         instance = self.instances[chunk.instance]
         instance.open_chunks -= 1
         if not instance.live:
@@ -172,8 +172,7 @@ class Lifecycle:
 
     def release(self, now_s: float) -> bool:
         """Items whose pause is over become ready; tell if there were any."""
-        due = self.delays.due(now_s)
-        for delayed in due:
+        for delayed in (due := self.delays.due(now_s)):
             self.requeue(delayed.chunk, now_s, delayed.avoid)
         return bool(due)
 
@@ -182,6 +181,11 @@ class Lifecycle:
         self.unsettled = False
         for instance, item in self._twins.adopt():
             self.ready.add(instance, [item], now_s, frozenset())
+
+    def next_item(self, chunk: Chunk) -> int:
+        """Return the item an attempt at a chunk is at; -1 when all are done."""
+        left = self.instances[chunk.instance].open_items
+        return next((i for i in range(chunk.start, chunk.stop) if i in left), -1)
 
     def gathered(self, instance: Instance) -> list[tuple[int, int]]:
         """Return (device, bytes) of the parents' outputs that lie on devices."""
@@ -203,7 +207,7 @@ class Lifecycle:
     def count_failure(self, chunk: Chunk) -> tuple[int, int]:
         """Charge a failed attempt to the item it was at; return that item and its failures."""
         instance = self.instances[chunk.instance]
-        item = min((i for i in instance.open_items if chunk.start <= i < chunk.stop), default=-1)
+        item = self.next_item(chunk)
         instance.failures[item] = instance.failures.get(item, 0) + 1
         instance.workflow.failures += 1
         return item, instance.failures[item]

@@ -15,6 +15,7 @@ from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
 from fate.core.snapshot import SnapshotBuilder
+from fate.core.watch import Watch
 from fate.cost.estimates import Estimator
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
@@ -22,6 +23,7 @@ from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
 from fate.domain.graph import Stage
 from fate.domain.messages import (
     Activity,
+    Call,
     Cancel,
     CancelAll,
     Cancelled,
@@ -34,6 +36,7 @@ from fate.domain.messages import (
     ExpandFailed,
     Failed,
     ItemDone,
+    Load,
     PlanFailed,
     PlanLate,
     Planned,
@@ -82,6 +85,7 @@ class Scheduler:
         self.fleet = Fleet(cluster, self.estimator, self._outbox)
         self._dispatch = Dispatcher(self.lifecycle, self.fleet)
         self._attempts = Attempts(self.lifecycle, self.fleet, options)
+        self.watch = Watch(self.lifecycle, self.fleet, self._attempts, options)
         self._snapshots = SnapshotBuilder(self.lifecycle, self.fleet, options, seed)
         self._version = 0
         self._in_flight = False
@@ -127,6 +131,7 @@ class Scheduler:
                 self._settle(now_s)
         if self.lifecycle.delays.next_s <= now_s:
             self._stale |= self.lifecycle.release(now_s)
+        self._stale |= self.watch.tick(now_s)
         self._dispatch.start_tools(now_s)
         if self._gone:
             self._stale |= self._attempts.fail_unplaceable(self._gone, now_s)
@@ -137,6 +142,9 @@ class Scheduler:
             if self._late:
                 self._fall_back(now_s)
             self._request_plan(now_s)
+        for command in self._outbox:
+            if isinstance(command, Call | Load):
+                self.watch.started(self.fleet.chain(command.activity))
         self._arm_wake(now_s)
         commands = [command for command in self._outbox if not self._overtaken(command)]
         self._outbox.clear()
@@ -190,7 +198,8 @@ class Scheduler:
         if not self.lifecycle.is_open(chunk.instance, item):
             return
         self.lifecycle.item_done(chunk, item, event.output_tokens, chain.device)
-        self.fleet.observe_item(chain, event, now_s)
+        learn = self.watch.item(chain, event, now_s)
+        self.fleet.observe_item(chain, event, now_s, learn=learn)
 
     def _done(self, event: Done, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -214,15 +223,20 @@ class Scheduler:
         chain = self.fleet.chain(event.activity)
         if chain is None:
             return
-        kind = chain.steps[0].kind
+        step, d, work = chain.steps[0], chain.device, self.watch.work_of(chain)
         self._stale = True
-        here = frozenset([chain.device] if chain.device != HOST else ())
+        here = frozenset([d] if d != HOST else ())
         ended = self.fleet.step_failed(chain, now_s)
+        if chain.cancelling:
+            self._attempts.drop(ended, now_s)
+            return
         for other in ended[1:]:
             self._attempts.requeue(other, now_s, here)
-        where = "" if kind == "tool" else f" on {self.fleet.cluster.devices[chain.device].id}"
-        reason = f"{kind}{where} failed"
+        where = "" if d == HOST else f" on {self.fleet.cluster.devices[d].id}"
+        reason = f"{step.kind}{where} failed"
         self._attempts.failed(chain, now_s, (reason, event.reason), here, event.retryable)
+        if d != HOST and event.retryable:
+            self.watch.failed(d, self.fleet.models[step.model], work, event.reason, now_s)
 
     def _cancelled(self, event: Cancelled, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -238,6 +252,7 @@ class Scheduler:
         lost = (f"device {event.device} lost", event.reason)
         for chain in self.fleet.lose(d):
             self._attempts.failed(chain, now_s, lost, frozenset(), retryable=True)
+        self.watch.lost(d, event.reason, now_s)
 
     def _device_ready(self, event: DeviceReady, now_s: float) -> None:
         self.fleet.restore(self._device[event.device])
@@ -262,7 +277,7 @@ class Scheduler:
 
     def _woke(self, event: Woke, now_s: float) -> None:
         self._wake_at_s = float("inf")
-        self._stale = True
+        self._stale |= self.lifecycle.pool.any_overdue(now_s)
 
     def _cancel_all(self, event: CancelAll, now_s: float) -> None:
         self.lifecycle.cancel_all(event.reason)
@@ -288,8 +303,9 @@ class Scheduler:
         )
 
     def _arm_wake(self, now_s: float) -> None:
-        """Ask to be woken when a pause ends, a chunk is overdue, or one may force a device."""
+        """Ask to be woken when a pause ends, a chunk or a step is overdue, a device is due."""
         due_s = min(self.lifecycle.delays.next_s, self.lifecycle.pool.next_overdue_s(now_s))
+        due_s = min(due_s, self.watch.next_s, self.watch.health.reopens_s)
         if self.lifecycle.pool.any_overdue(now_s):
             due_s = min(due_s, self._dispatch.next_forced_s(now_s))
         if due_s < self._wake_at_s:

@@ -175,13 +175,13 @@ class SnapshotBuilder:
         return seconds
 
     def _eligible(self, nodes: _Nodes, model: I32) -> U8:
-        healthy = [state.healthy for state in self._fleet.devices]
+        usable = [state.usable for state in self._fleet.devices]
         eligible = self._supports[model]
-        if not all(healthy):
-            eligible *= np.array(healthy, np.uint8)
+        if not all(usable):
+            eligible *= np.array(usable, np.uint8)
         for row, ready in enumerate(nodes.frontier):
             if ready.avoid and any(
-                eligible[row, d] for d in range(len(healthy)) if d not in ready.avoid
+                eligible[row, d] for d in range(len(usable)) if d not in ready.avoid
             ):
                 eligible[row, list(ready.avoid)] = 0
         return eligible
@@ -216,10 +216,10 @@ class SnapshotBuilder:
         running = np.full((len(fleet.devices), self._slots), -1, np.int32)
         taken = [0] * len(fleet.devices)
         for d, state in enumerate(fleet.devices):
-            if state.healthy:
-                free_at_s[d, : state.device.slots] = now_s
+            if state.usable:
+                free_at_s[d, : state.most_calls] = now_s
         for chain in fleet.chains:
-            if chain.device >= 0 and chain.chunk is not None:
+            if chain.device >= 0 and chain.chunk is not None and fleet.devices[chain.device].usable:
                 slot = taken[chain.device]
                 taken[chain.device] += 1
                 free_at_s[chain.device, slot] = chain.expected_end_s(now_s)

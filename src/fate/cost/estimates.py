@@ -26,6 +26,10 @@ _CLIP = math.log(4.0)
 _MEMORY = 12
 #: Below this many seconds a measurement says more about the clock than about the cost.
 _RESOLUTION_S = 1e-6
+#: Where a profile is made up, so many calls make an estimate one to judge a device by.
+_TRUSTED_CALLS = 3
+#: Sources of profiles that nobody measured on the cluster at hand.
+_MADE_UP = ("guess", "typical")
 
 
 @dataclass(slots=True)
@@ -72,6 +76,7 @@ class Estimator:
             for m, model in enumerate(cluster.models)
             if cluster.supports(device, model)
         }
+        self._measured = profile.source not in _MADE_UP
         self._by_device: dict[tuple[int, Kind], _Average] = {}
         self._by_model: dict[tuple[int, int, Kind], _Average] = {}
         self._slowdown = {
@@ -98,6 +103,22 @@ class Estimator:
             )
             self._rates[d, m] = found
         return found
+
+    def trusted(self, d: int, m: int) -> bool:
+        """Whether a pair's estimates are measured: good enough to call a device slow."""
+        seen = self._by_model.get((d, m, "decode")) or self._by_model.get((d, m, "prefill"))
+        return self._measured or (seen is not None and seen.count >= _TRUSTED_CALLS)
+
+    def load_seconds(self, d: int, m: int) -> float:
+        """Return the current estimate of a load of a supported pair [s]."""
+        return self._base[d, m].load_s * self._factor(d, m, "load")
+
+    def concurrent(self, d: int, calls: int) -> float:
+        """Return the factor on a call's seconds with so many running; unknown: one by one."""
+        if calls <= 1:
+            return 1.0
+        known = self._slowdown[d]
+        return math.exp(known[calls - 1].mean) if calls <= len(known) else float(calls)
 
     def observe_load(self, device: str, model: str, seconds: float) -> None:
         """Learn from a finished load."""

@@ -224,6 +224,24 @@ class Dropped(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class Drained(Message, frozen=True, kw_only=True):
+    """A device gets no more work: it fails, or is much slower than it should be.
+
+    At `until_s` it is tried with one call, earlier where nothing else can do its work. Nothing
+    answers this.
+    """
+
+    device: str
+    reason: str
+    until_s: float
+
+
+class Readmitted(Message, frozen=True, kw_only=True):
+    """A drained device did its trial well; nothing answers this."""
+
+    device: str
+
+
 class RequestPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Compute a plan; answered by `Planned` or `PlanFailed`. Never journalled: it is derived.
 
@@ -330,6 +348,8 @@ Command: TypeAlias = (
     | RequestPlan
     | Reuse
     | Dropped
+    | Drained
+    | Readmitted
     | Load
     | Unload
     | Move
@@ -348,6 +368,8 @@ LoggedCommand: TypeAlias = (
     Expand
     | Reuse
     | Dropped
+    | Drained
+    | Readmitted
     | Load
     | Unload
     | Move

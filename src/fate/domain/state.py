@@ -85,12 +85,25 @@ class ResidentModel:
 
 @dataclass(slots=True)
 class DeviceState:
-    """A device's state. `models` is insertion-ordered by model index of first load."""
+    """A device's state. `models` is insertion-ordered by model index of first load.
+
+    `most_calls` may run at once: all slots, one while a drained device is on trial, none before.
+    """
 
     device: Device
     healthy: bool = True
+    most_calls: int = -1
     models: dict[str, ResidentModel] = field(default_factory=dict[str, ResidentModel])
     running: dict[ActivityId, float] = field(default_factory=dict[ActivityId, float])
+
+    def __post_init__(self) -> None:
+        """Trust the device with all its slots."""
+        self.most_calls = self.device.slots
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there and not drained."""
+        return self.healthy and self.most_calls > 0
 
     def reserved_bytes(self) -> int:
         """Bytes held now: everything but models that are only planned."""

@@ -17,12 +17,14 @@ from fate.domain.messages import (
     Command,
     DeviceLost,
     DeviceReady,
+    Drained,
     Dropped,
     Event,
     Expand,
     PlanFailed,
     PlanLate,
     Planned,
+    Readmitted,
     Record,
     RequestPlan,
     Reuse,
@@ -210,7 +212,7 @@ class Runtime:
                 self._executor.reuse(command)
             case Dropped():
                 self._executor.drop(command)
-            case WorkflowEnded():
+            case Drained() | Readmitted() | WorkflowEnded():
                 pass
             case _:
                 task = asyncio.create_task(self._activity(command))

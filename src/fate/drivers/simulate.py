@@ -13,12 +13,14 @@ from fate.domain.messages import (
     Cancelled,
     Command,
     Done,
+    Drained,
     Dropped,
     Event,
     Expand,
     Failed,
     ItemDone,
     PlanLate,
+    Readmitted,
     Record,
     RequestPlan,
     Reuse,
@@ -134,7 +136,7 @@ class Simulation:
             case Cancel(activity=activity):
                 self._cancelled.add(activity)
                 self.push(now_s, Cancelled(activity=activity))
-            case Reuse() | Dropped() | WorkflowEnded():
+            case Reuse() | Dropped() | Drained() | Readmitted() | WorkflowEnded():
                 pass
             case _:
                 for at_s, event in self.world.sample(command, now_s):

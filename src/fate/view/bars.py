@@ -38,6 +38,7 @@ class Lane:
     slots: int
     models: tuple[str, ...]
     healthy: bool = True
+    drained: bool = False
     calls: int = 0
     others: int = 0
     rows: tuple[list[bool], ...] = field(default_factory=lambda: ([], [], []))

@@ -148,6 +148,8 @@ class Fold:
                 self._count(dropped=1)
             case m.WorkflowEnded():
                 self._workflow_ended(command)
+            case m.Drained() | m.Readmitted():
+                self.lanes[command.device].drained = isinstance(command, m.Drained)
             case m.Cancel() | m.WakeAt():
                 pass
             case _:

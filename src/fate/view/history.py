@@ -20,7 +20,7 @@ PartKind: TypeAlias = Literal["prefill", "decode"]
 Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "running"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "skipped"]
 IdleReason: TypeAlias = Literal[
-    "lost", "ended", "loading", "planning", "plan", "memory", "parents", "none"
+    "lost", "drained", "ended", "loading", "planning", "plan", "memory", "parents", "none"
 ]
 
 #: The device of bars that run on the host: tools.
@@ -39,6 +39,7 @@ IDLE_LABELS: dict[IdleReason, str] = {
     "loading": "load in progress",
     "none": "nothing ready",
     "lost": "device lost",
+    "drained": "drained: it fails or is too slow",
     "ended": "ended",
 }
 

@@ -92,8 +92,8 @@ class IdleWatch:
 
     def reason(self, lane: Lane) -> IdleReason:
         """Return why a free slot of a device does nothing at this moment."""
-        if not lane.healthy:
-            return "lost"
+        if not lane.healthy or lane.drained:
+            return "drained" if lane.healthy else "lost"
         if self._stopping or not self._book.open_workflows:
             return "ended"
         if lane.others:

@@ -70,10 +70,19 @@ class Progress:
                 yield f"planning failed, going on without: {event.reason}"
             elif isinstance(event, m.ExpandFailed):
                 yield f"{self._short(event.instance)} cannot be rendered: {event.reason}"
+        yield from self._verdicts(record)
+
+    def _verdicts(self, record: m.Record) -> Iterator[str]:
+        """Yield what the core made of it: the end of workflows, devices it trusts or does not."""
         for command in record.commands:
             if isinstance(command, m.WorkflowEnded):
                 reason = f": {command.reason}" if command.reason else ""
                 yield f"workflow {command.workflow} {command.status}{reason}"
+            elif isinstance(command, m.Drained):
+                again = f"tried again at {command.until_s:.1f} s"
+                yield f"device {command.device} drained, {again}: {command.reason}"
+            elif isinstance(command, m.Readmitted):
+                yield f"device {command.device} does well again"
 
     def _state(self) -> str:
         """Return what is going on: maps with their items, then calls and loads, then totals."""
