@@ -5,11 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fate.domain.catalog import Model
 from fate.domain.graph import InstanceId, Stage
-from fate.domain.messages import Expanded, ExpandFailed, Revealed, Skipped
+from fate.domain.messages import (
+    Command,
+    Dropped,
+    Event,
+    Expanded,
+    ExpandFailed,
+    Revealed,
+    Skipped,
+)
 from fate.workflow.expand import Expander
 from fate.workflow.inputs import bind_inputs
 from fate.workflow.load import load_workflow
@@ -52,7 +58,8 @@ def echo(instance: InstanceId, item: int, prompt: str) -> str:
 class Interpreter:
     """Runs a workflow. With `fresh`, every question is put to an expander made for it alone.
 
-    `drops` are the (instance, item) whose attempts are used up.
+    `drops` are the (instance, item) whose attempts are used up; `recalls` tells fresh expanders
+    what the ones before were told and answered.
     """
 
     spec: WorkflowSpec
@@ -60,6 +67,7 @@ class Interpreter:
     answer: Answer = echo
     drops: Iterable[tuple[InstanceId, int]] = ()
     fresh: bool = False
+    recalls: bool = False
     outputs: MemoryOutputs = field(default_factory=MemoryOutputs)
     prompts: dict[tuple[InstanceId, int], str] = field(
         default_factory=dict[tuple[InstanceId, int], str]
@@ -67,12 +75,16 @@ class Interpreter:
     skipped: list[InstanceId] = field(default_factory=list[InstanceId])
     failed: str = ""
     _only: Expander | None = None
+    _log: list[Event | Command] = field(default_factory=list[Event | Command])
 
     @property
     def it(self) -> Expander:
         """The expander to ask."""
         if self.fresh or self._only is None:
-            self._only = expander_of(self.spec, self.inputs, self.outputs)
+            program = self._only and self._only.program  # the same for the same file
+            self._only = expander_of(self.spec, self.inputs, self.outputs, program=program)
+            for message in self._log if self.recalls else ():
+                self._only.recall(message)
         return self._only
 
     def run(self) -> dict[str, Any]:
@@ -95,7 +107,9 @@ class Interpreter:
         """Run a stage; returns False where it is skipped."""
         instance = f"w/{stage.id}"
         while True:
-            match self.it.expand(instance):
+            answer = self.it.expand(instance)
+            self._log.append(answer)
+            match answer:
                 case Skipped():
                     return False
                 case ExpandFailed(reason=reason):
@@ -114,6 +128,7 @@ class Interpreter:
     def _item(self, stage: Stage, instance: InstanceId, item: int) -> None:
         if (instance, item) in set(self.drops):
             text = self.it.default(instance, item)
+            self._log.append(Dropped(instance=instance, item=item, reason="test"))
         elif stage.kind == "llm":
             request = self.it.request(instance, item, -1)
             self.prompts[instance, item] = "".join(part.text for part in request.parts)
@@ -122,8 +137,3 @@ class Interpreter:
             text = self.it.run_tool(instance, item)
         if text is not None:
             self.outputs.put(instance, item, text)
-
-
-def dump(value: object) -> str:
-    """Return a value as flow YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()

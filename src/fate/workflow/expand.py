@@ -117,7 +117,7 @@ class Expander:
         if group.stage.loop:
             before = self._rounds.get(instance)
             if before is None:
-                before = len(self._values.settled().frames(group))
+                before = self._values.settled().rounds(group)
             ended = before > 0 and self._values.ends(Frame(group, before))
             frames = [] if ended else [Frame(group, before + 1)]
             self._rounds[instance] = before + len(frames)

@@ -74,6 +74,20 @@ class Settled:
         last = next((f.index for f in rounds if self.given_up(f) or self._began(f)), None) or 0
         return [Frame(group, index + 1) for index in range(last)]
 
+    def rounds(self, loop: Place) -> int:
+        """Return how many rounds are over; those in which there is nothing to do count at once.
+
+        Such a round leaves nothing that could tell whether it has been.
+        """
+        repeat = loop.stage.spec.repeat
+        assert repeat is not None
+        rounds = len(self.frames(loop))
+        while rounds < repeat.max and self._frame_is_over(Frame(loop, rounds + 1)):
+            if rounds and self._values.ends(Frame(loop, rounds)):
+                break
+            rounds += 1
+        return rounds
+
     def given_up(self, frame: Frame) -> bool:
         """Whether an item or round of a group was dropped: it left a default, or one was told."""
         group, index = frame.group.instance, frame.index
@@ -115,12 +129,13 @@ class Settled:
         return "done" if kept or not gone else "skipped"
 
     def _group_state(self, group: Place) -> State:
-        frames = self.frames(group)
         if group.stage.loop:
-            last = frames[-1] if frames else None
-            over = last is not None and self._frame_is_over(last) and self._values.ends(last)
-            return "done" if over else "open"
-        return "done" if all(self._frame_is_over(frame) for frame in frames) else "open"
+            rounds = self.rounds(group)
+            last = Frame(group, rounds)
+            over = rounds > 0 and self._frame_is_over(last) and self._values.ends(last)
+        else:
+            over = all(self._frame_is_over(frame) for frame in self.frames(group))
+        return "done" if over else "open"
 
     def _frame_is_over(self, frame: Frame) -> bool:
         return self.given_up(frame) or all(self.is_over(place) for place in frame.places())

@@ -7,8 +7,9 @@ never evaluated: a document that contains `{{ ... }}` stays text.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 import jinja2
@@ -183,11 +184,16 @@ class Value:
 
     def evaluate(self, context: Mapping[str, Any]) -> Json:
         """Return the value; raises one of `RENDER_ERRORS`."""
-        compiled = ENVIRONMENT.compile_expression(self.source, undefined_to_none=False)
-        value = compiled(**context)
+        value = _compiled(self.source)(**context)
         if isinstance(value, jinja2.Undefined):
             str(value)  # a strict undefined value raises, naming what is missing
         return value
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str) -> Callable[..., Any]:
+    """Compile an expression once: conditions are asked in every item and round."""
+    return ENVIRONMENT.compile_expression(source, undefined_to_none=False)
 
 
 def parse(source: str, visible: Visible) -> Template:
