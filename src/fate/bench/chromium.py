@@ -35,9 +35,19 @@ class BrowserError(FateError):
     code = "browser"
 
 
-def find_chromium() -> str | None:
-    """Return the path of an installed Chromium or Chrome."""
-    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+def chromium_path() -> str:
+    """Return the path of an installed Chromium or Chrome.
+
+    Raises:
+        BrowserError: there is none.
+    """
+    for name in _NAMES:
+        if path := shutil.which(name):
+            return path
+    raise BrowserError(
+        "no Chromium found; install one (on Debian `apt-get install chromium`) or put it into "
+        "PATH as `chromium`"
+    )
 
 
 class Page:
@@ -174,12 +184,7 @@ async def browser(*, width: int = 1280, height: int = 800) -> AsyncGenerator[Pag
     Raises:
         BrowserError: there is none, or it does not start.
     """
-    program = find_chromium()
-    if program is None:
-        raise BrowserError(
-            "no Chromium found; install one (on Debian `apt-get install chromium`) or put it "
-            "into PATH as `chromium`"
-        )
+    program = chromium_path()
     with tempfile.TemporaryDirectory(prefix="fate-chromium-", ignore_cleanup_errors=True) as home:
         command = [program, *_FLAGS, f"--user-data-dir={home}", "about:blank"]
         process = await asyncio.create_subprocess_exec(

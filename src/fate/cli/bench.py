@@ -64,6 +64,18 @@ def live(
 
 
 @app.command()
+def timeline(
+    out: Out = None,
+    bars: Annotated[int, typer.Option(min=100, help="Bars of the simulated run.")] = 10_000,
+    repeat: Annotated[int, typer.Option(min=1, help="Times everything is measured.")] = 5,
+) -> None:
+    """Time how fast a large run's timeline opens and pans in headless Chromium."""
+    from fate.bench.timeline import timeline as measure
+
+    measure(_out(out, "timeline"), print, bars=bars, repeat=repeat)
+
+
+@app.command()
 def calibrate(
     out: Out = None,
     cluster: Annotated[

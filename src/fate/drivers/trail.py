@@ -23,7 +23,7 @@ from fate.view.waits import Held, held
 #: device, half as many on two.
 TABLE_ROWS = 8_000
 #: Chunks that are replayed at most to find where the first plan wanted each of them.
-_FIRST_CHUNKS = 100_000
+_FIRST_CHUNKS = 50_000
 
 
 class _Bars(NamedTuple):
@@ -106,8 +106,9 @@ class _Gathered:
         snapshot, plan = decision.snapshot, decision.plan
         mine = self._bars.by_version.get(snapshot.version, {})
         if mine or self._left > 0:
+            wanted = mine if self._left <= 0 else None
             self._left -= snapshot.frontier
-            found = expectations(self._setup.cluster, snapshot, plan)
+            found = expectations(self._setup.cluster, snapshot, plan, wanted)
             for chunk, expected in found.items():
                 self._first.setdefault(chunk, expected)
             for chunk, number in mine.items():

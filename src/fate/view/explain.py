@@ -117,7 +117,7 @@ def decide(
     if chunk not in snapshot.chunks:
         raise ExplainError(f"{chunk} was not ready at plan {snapshot.version}; name a later plan")
     node = snapshot.chunks.index(chunk)
-    p, orders = plain(snapshot, weights), indices(snapshot, plan)
+    p, orders = plain(snapshot, weights, lookahead=weights.depth > 0), indices(snapshot, plan)
     home = next((d for d, order in enumerate(orders) if node in order), None)
     future = horizon(p)[node]
     options = tuple(

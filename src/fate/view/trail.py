@@ -3,6 +3,8 @@
 `drivers.trail` recomputes them from a journal.
 """
 
+from collections.abc import Container
+
 import msgspec
 
 from fate.domain.catalog import Cluster
@@ -46,12 +48,17 @@ class Trail(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-def expectations(cluster: Cluster, snapshot: Snapshot, plan: Plan) -> dict[Chunk, Expected]:
-    """Return where and when a plan expected each of its chunks to run."""
+def expectations(
+    cluster: Cluster, snapshot: Snapshot, plan: Plan, wanted: Container[Chunk] | None = None
+) -> dict[Chunk, Expected]:
+    """Return where and when a plan expected its chunks to run, or at least those `wanted`."""
     p = plain(snapshot, Weights(depth=0), lookahead=False)
     found: dict[Chunk, Expected] = {}
     for device, order in enumerate(indices(snapshot, plan)):
         name = cluster.devices[device].id
+        if wanted is not None:
+            last = max((n for n, c in enumerate(order) if snapshot.chunks[c] in wanted), default=-1)
+            order = order[: last + 1]
         for node, placed in walk(p, device, order):
             found[snapshot.chunks[node]] = Expected(
                 version=snapshot.version,

@@ -75,8 +75,8 @@ class Chart {
         });
         lane.end = y;
         if (this.show.memory && run.memory[n]) {
-          lane.memory = {top: y + 5, high: MEMORY, ...run.memory[n]};
-          y += MEMORY + 6;
+          lane.memory = {top: y + 5, high: slots > 6 ? MEMORY * 0.6 : MEMORY, ...run.memory[n]};
+          y += lane.memory.high + 6;
         }
         if (!this.narrow) y = Math.max(y, lane.top + 32);
         y += PAD;
@@ -207,7 +207,7 @@ class Chart {
       if (!this.ctx) return;
       this.picture.draw(this.ctx);
       this.overview.draw();
-      this.frames++;
+      if (!this.frames++) performance.mark("drawn");
     });
   }
 }

@@ -119,6 +119,6 @@ class Paint {
     const whole = this.width(ctx, text);
     if (whole <= width) return text;
     const keep = Math.floor((width / whole) * text.length) - 1;
-    return keep >= 3 ? `${text.slice(0, keep)}\u2026` : "";
+    return keep >= 5 ? `${text.slice(0, keep)}\u2026` : "";
   }
 }
