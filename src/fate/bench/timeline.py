@@ -10,7 +10,6 @@ from fate.bench.decisions import run_chains
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Report, Target
 from fate.bench.statistics import middle
-from fate.domain.catalog import Cluster
 from fate.drivers.trail import trail
 from fate.store.journal import Header
 from fate.view.columns import Sheet
@@ -25,6 +24,16 @@ _DRAG_S = 3.0
 _ZOOMS = {"half": 0.5, "twentieth": 0.05}
 #: Pixels that the pointer moves between two events.
 _STEP = 9.0
+
+#: Resolves to the milliseconds from the start of the navigation until the bars are drawn.
+_WHEN_DRAWN = """new Promise((resolve) => {
+    const look = () => {
+        const mark = performance.getEntriesByName("drawn")[0];
+        if (mark) resolve(mark.startTime);
+        else requestAnimationFrame(look);
+    };
+    look();
+})"""
 
 TARGETS = [
     Target(cell="open", policy="page", metric="seconds", kind="at_most", bound=2.0),
@@ -48,7 +57,7 @@ def timeline(out: Path, echo: Echo, *, bars: int = 10_000, repeat: int = 5) -> i
     count = make_page(path, bars, echo)
     size = path.stat().st_size
     echo(f"{path}: {count} bars, {size / 2**20:.1f} MiB")
-    asyncio.run(_measure(path, report, repeat))
+    asyncio.run(_measure(path.resolve().as_uri(), report, repeat))
     report.run({"bars": count, "bytes": size})
     report.show_rows()
     echo("")
@@ -85,8 +94,7 @@ def make_page(path: Path, bars: int, echo: Echo) -> int:
     return len(history.bars)
 
 
-async def _measure(path: Path, report: Report, repeat: int) -> None:
-    address = path.resolve().as_uri()
+async def _measure(address: str, report: Report, repeat: int) -> None:
     async with browser() as page:
         opened = [await open_seconds(page, address) for _ in range(repeat)]
         report.add("open", "page", "seconds", middle(opened))
@@ -100,15 +108,14 @@ async def open_seconds(page: Page, address: str) -> float:
     """Return the time from asking for the page until its bars are drawn [s]."""
     await page.open("about:blank")
     await page.open(address)
-    drawn = "performance.getEntriesByName('drawn')[0]?.startTime"
-    while (found_ms := await page.run(drawn)) is None:
-        await asyncio.sleep(0.02)
-    return float(found_ms) / 1e3
+    return float(await page.run(_WHEN_DRAWN)) / 1e3
 
 
 async def pan_rate(page: Page, share: float, *, seconds: float) -> float:
     """Drag back and forth over the lanes with a share of the run in view; return frames per s."""
-    await page.run(f"chart.look({0.3 - share / 4} * chart.span, {0.3 + share * 3 / 4} * chart.span)")
+    await page.run(
+        f"chart.look({0.3 - share / 4} * chart.span, {0.3 + share * 3 / 4} * chart.span)"
+    )
     box = await page.run("(({left, top, width}) => [left, top, width])"
                          "(chart.canvas.getBoundingClientRect())")  # fmt: skip
     left, right, y = box[0] + 0.4 * box[2], box[0] + 0.8 * box[2], box[1] + 60.0
@@ -123,4 +130,3 @@ async def pan_rate(page: Page, share: float, *, seconds: float) -> float:
     frames = await page.run("chart.frames") - before
     await page.mouse("mouseReleased", x, y, button="left", clickCount=1)
     return frames / elapsed_s
-

@@ -1,21 +1,25 @@
 """`fate explain`: why a stage of a run went where it went."""
 
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from fate.cli.replay import setup_of
 from fate.domain.errors import FateError
-from fate.domain.graph import Chunk
+from fate.domain.graph import Chunk, Stage, written_id
 from fate.domain.messages import Record, Submitted
-from fate.drivers.replay import Decision, decisions
+from fate.drivers.replay import decisions
 from fate.drivers.trail import policy_weights
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.explain import decide
 from fate.view.explain_text import explain_text
+from fate.view.trail import Explained
+from fate.view.waits import Held, held
+from fate.view.words import sentences
 from fate.workflow.problems import suggest
 
 
@@ -31,40 +35,76 @@ def explain(
 ) -> None:
     """Show the decision that started STAGE: what each device would have cost, and what won.
 
-    Nothing of this is stored: the journal is replayed up to the decision, and the table is
-    computed again from what the policy saw.
+    Then in words what each other device would have made of it, and the plans that held it back
+    before. Nothing of this is stored: the journal is replayed up to the decision, and the table
+    is computed again from what the policy saw.
     """
     path = RunStore().find(run)
     with Journal.open(path) as journal:
         header, records = journal.header, list(journal.records())
-    setup = setup_of(header, None, {})
-    found = seen = 0
-    for decision in decisions(records, setup):
-        for chunk in _meant(decision, stage):
-            seen += 1
-            if not every and chunk not in decision.started:
-                continue
-            weights = policy_weights(setup, decision.snapshot)
-            table = decide(header.cluster, decision.snapshot, decision.plan, chunk, weights)
-            found += 1
-            if json_:
-                print(msgspec.json.encode(table).decode())
-            else:
-                print(("" if found == 1 else "\n") + explain_text(table))
+    found, seen = 0, 0
+    for explained in _explained(header, records, stage, every=every):
+        seen += 1
+        if explained is None:
+            continue
+        found += 1
+        if json_:
+            print(msgspec.json.encode(_as_json(explained)).decode())
+        else:
+            print(("" if found == 1 else "\n") + explain_text(explained))
     if not found:
         raise FateError(_missing(header, stage, seen, _stage_names(records)))
 
 
-def _meant(decision: Decision, stage: str) -> list[Chunk]:
-    return [chunk for chunk in decision.snapshot.chunks if _names(chunk, stage)]
+def _explained(
+    header: Header, records: list[Record], stage: str, *, every: bool
+) -> Iterator[Explained | None]:
+    """Yield the decisions about what `stage` means; None for one that only held it back."""
+    setup = setup_of(header, None, {})
+    devices = tuple(device.id for device in header.cluster.devices)
+    before: dict[Chunk, list[Held]] = {}
+    for decision in decisions(records, setup, check=True):
+        for chunk in decision.snapshot.chunks:
+            if not names(chunk, stage):
+                continue
+            waits = before.setdefault(chunk, [])
+            started = chunk in decision.started
+            if started or every:
+                weights = policy_weights(setup, decision.snapshot)
+                table = decide(header.cluster, decision.snapshot, decision.plan, chunk, weights)
+                yield Explained(decision=table, held=tuple(waits) if started else ())
+            else:
+                yield None
+            step = held(decision.plan, devices, chunk, decision.at_s, decision.snapshot.version)
+            waits.append(step)
 
 
-def _names(chunk: Chunk, stage: str) -> bool:
-    """Whether `stage` means a chunk: by instance, with or without workflow, or by item."""
+def _as_json(explained: Explained) -> dict[str, Any]:
+    return {
+        **msgspec.to_builtins(explained.decision),
+        "words": sentences(explained.decision),
+        "held": msgspec.to_builtins(explained.held),
+    }
+
+
+def names(chunk: Chunk, stage: str) -> bool:
+    """Whether `stage` means a chunk, as users write stages.
+
+    With or without its workflow: an execution (`notes`, `study[3].notes`, `refine#2`), one item
+    of it (`notes[17]`), everything in a scope (`study[3]`) or a group (`study`), or a stage as it
+    is written (`study.notes`) in whatever scope.
+    """
+    own = chunk.instance.rpartition("/")[2]
+    spellings = (chunk.instance, own, written_id(own))
+    if stage in spellings or any(one.startswith(_inside(stage)) for one in spellings):
+        return True
     name, item = _split(stage)
-    short = chunk.instance.rpartition("/")[2]
-    here = name in (chunk.instance, short)
-    return here and (item is None or chunk.start <= item < chunk.stop)
+    return name in spellings and item is not None and chunk.start <= item < chunk.stop
+
+
+def _inside(stage: str) -> tuple[str, ...]:
+    """Return how the ids of what is inside a group or scope begin."""
+    return f"{stage}.", f"{stage}[", f"{stage}#"
 
 
 def _split(stage: str) -> tuple[str, int | None]:
@@ -73,27 +113,33 @@ def _split(stage: str) -> tuple[str, int | None]:
 
 
 def _stage_names(records: list[Record]) -> list[str]:
-    """Return the names of the stages of a journal, short."""
-    return sorted(
-        {
-            stage.id
-            for record in records
-            for event in record.events
-            if isinstance(event, Submitted)
-            for stage in event.graph.stages
-        }
-    )
+    """Return the names of the stages of a journal as they are written, short."""
+    found: set[str] = set()
+    for record in records:
+        for event in record.events:
+            if isinstance(event, Submitted):
+                for stage in event.graph.stages:
+                    found.update(_written(stage, stage.id))
+    return sorted(found)
 
 
-def _missing(header: Header, stage: str, seen: int, names: list[str]) -> str:
-    name, _ = _split(stage)
+def _written(stage: Stage, name: str) -> Iterator[str]:
+    """Yield a stage's name and those of what a group holds."""
+    yield name
+    for inner in stage.body:
+        own = name.rpartition(".")[2]
+        yield from _written(inner, name if inner.id == own else f"{name}.{inner.id}")
+
+
+def _missing(header: Header, stage: str, seen: int, known: list[str]) -> str:
+    name = written_id(_split(stage)[0].rpartition("/")[2])
     if seen:
         return (
             f"run {header.run}: {stage!r} was never started by a plan (the fallback or the wait "
             f"bound started it, or the run ended before); --all shows the plans it was part of"
         )
-    if name.rpartition("/")[2] in names:
+    if name in known:
         return (
             f"run {header.run}: {stage!r} was never ready for a model call; tools are not planned"
         )
-    return f"run {header.run} has no stage {stage!r}.{suggest(name, names)}"
+    return f"run {header.run} has no stage {stage!r}.{suggest(name, known)}"

@@ -1,15 +1,24 @@
 """A decision as a table for the terminal. Plain ASCII."""
 
+from textwrap import wrap
+
 import msgspec
 
 from fate.domain.plan import Search
 from fate.view.explain import Decision, Option, Terms
+from fate.view.trail import Explained
+from fate.view.waits import wait_lines
+from fate.view.words import sentences
+
+#: Columns of prose.
+_WIDTH = 96
 
 _COLUMNS = tuple(field.removesuffix("_s") for field in Terms.__struct_fields__)
 
 
-def explain_text(decision: Decision) -> str:
-    """Return what was decided, the price on every device, and why it was not another one."""
+def explain_text(explained: Explained) -> str:
+    """Return what was decided, the price on every device, why not elsewhere, why not before."""
+    decision = explained.decision
     lines = [
         f"{decision.chunk} (model {decision.model}), ready for {decision.waited_s:.2f} s",
         f"plan {decision.version} of {decision.policy} at {decision.at_s:.2f} s: "
@@ -17,9 +26,13 @@ def explain_text(decision: Decision) -> str:
         _outcome(decision),
         "",
         *_table(decision),
+        "",
+        *[line for text in sentences(decision) for line in wrap(text, _WIDTH)],
     ]
-    reason = _runner_up(decision)
-    return "\n".join([*lines, "", reason] if reason else lines)
+    waits = wait_lines(explained.held)
+    if waits:
+        lines += ["", "before that it was held back:", *[f"  {line}" for line in waits]]
+    return "\n".join(lines)
 
 
 def _search(search: Search) -> str:
@@ -58,15 +71,3 @@ def _row(option: Option) -> str:
         f"{seconds} {option.cost_s:8.2f} {option.finish_s:9.2f}  "
         f"{option.new_tokens:.0f}/{option.cached_tokens:.0f}{note}"
     )
-
-
-def _runner_up(decision: Decision) -> str:
-    if decision.runner_up is None:
-        return ""
-    name, by_s = decision.runner_up, decision.lost_by_s
-    if by_s < 0:
-        return (
-            f"runner-up {name}: this chunk alone would cost {-by_s:.2f} s less there; "
-            f"the plan as a whole does not"
-        )
-    return f"runner-up {name}: loses by {by_s:.2f} s, most of it {decision.lost_on}"
