@@ -219,7 +219,7 @@ def _why_not(cluster: Cluster, p: Plain, device: int, node: int) -> str:
     if not cluster.supports(where, model):
         return _too_small(where, model)
     if not min(p.free_at_s[device]) < inf:
-        return "device lost"
+        return "lost or drained"
     if not p.eligible[node][device]:
         return "failed here before, others can still try"
     return f"no room for {model.id} beside pinned models"

@@ -16,6 +16,8 @@ from fate.policy.kernel.problem import Weights, plain
 from fate.policy.kernel.reference import replay
 from fate.view.explain import Decision, ExplainError, decide
 from fate.view.explain_text import explain_text
+from fate.view.trail import Explained
+from fate.view.waits import Held
 
 MODELS = (Kind(bytes=60, load_s=8.0, unload_s=1.0), Kind(bytes=60, load_s=4.0, unload_s=0.5))
 
@@ -93,7 +95,7 @@ def test_devices_that_cannot_run_a_chunk_say_why() -> None:
     assert [option.why_not for option in decision.options] == [
         "",
         "m0 needs 0 MiB, the device declares 0 MiB",
-        "device lost",
+        "lost or drained",
         "failed here before, others can still try",
         "no room for m0 beside pinned models",
     ]
@@ -103,7 +105,9 @@ def test_a_chunk_in_no_list_was_left_waiting() -> None:
     """It still has its prices, but no device and no runner-up."""
     decision = explained([Node(), Node()], [Box(), Box()], [1], [])
     assert (decision.chosen, decision.runner_up, decision.position) == (None, None, 0)
-    assert "left waiting" in explain_text(decision)
+    text = explain_text(Explained(decision=decision))
+    assert "left waiting: in no device's list" in text
+    assert text.endswith("No device was to have it yet: the plan left it waiting.")
 
 
 def test_a_chunk_that_was_not_ready_is_refused() -> None:
@@ -114,9 +118,11 @@ def test_a_chunk_that_was_not_ready_is_refused() -> None:
 
 
 def test_the_table() -> None:
-    """A row per device, the chosen one marked, then the reason."""
+    """A row per device, the chosen one marked; then the words, and what held it back."""
     boxes = [Box(resident={0: ()}), Box(resident={1: ()}), Box(memory=50)]
-    assert explain_text(explained([Node()], boxes, [0], [], [])).splitlines() == [
+    decision = explained([Node()], boxes, [0], [], [])
+    before = (Held(at_s=99.0, version=0, device=None),)
+    assert explain_text(Explained(decision=decision, held=before)).splitlines() == [
         "w0/s1000 (model m0), ready for 0.00 s",
         "plan 1 of fate at 100.00 s: from late-eft, 13 moves, solver skipped",
         "-> d0, position 1, starts now",
@@ -129,7 +135,11 @@ def test_the_table() -> None:
         "    110.50  100/0  evicts m1",
         "  d2     cannot run it: m0 needs 0 MiB, the device declares 0 MiB",
         "",
-        "runner-up d1: loses by 8.50 s, most of it load",
+        "d0 won by 8.5 s over d1, most of it loading the model.",
+        "On d1 it would have ended 8.5 s later because the model would have to be loaded (8.0 s).",
+        "",
+        "before that it was held back:",
+        "  plan 0 at 99.00 s: in no device's list, left for a later plan",
     ]
 
 
