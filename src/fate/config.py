@@ -23,10 +23,10 @@ from pydantic import (
 )
 
 from fate.core.options import SchedulerOptions
-from fate.domain.catalog import Cluster, Device, Link, Model
+from fate.domain.catalog import Cluster, Device, Link, Model, ModelTask
 from fate.domain.errors import FateError
 from fate.domain.units import parse_bandwidth
-from fate.engines.models import CONTEXT_TOKENS, DEFAULT_SET, KNOWN, Facts, facts_of_file
+from fate.engines.models import DEFAULT_SET, KNOWN, Facts, facts_of_file, facts_of_task
 from fate.workflow.load import require_format
 from fate.workflow.problems import DataPath, FileError, Problems, suggest
 from fate.workflow.source import Document, read_yaml
@@ -63,7 +63,8 @@ class ModelSpec(Base):
 
     `source` is `pypi:NAME` (a model FATE knows), `path:FILE` (a GGUF file, relative to the
     cluster file), `https://…#sha256=…`, or `remote` for a model that servers have already.
-    Sizes are found out where they are not given; `context` [tokens] sizes the KV cache.
+    Sizes are found out where they are not given; `context` [tokens] sizes the KV cache. A model
+    whose `task` is embed makes vectors, of texts that fit into its context.
     """
 
     source: Annotated[
@@ -73,6 +74,7 @@ class ModelSpec(Base):
     weight_bytes: Size | None = None
     kv_bytes_per_token: Size | None = None
     tokenizer: str = ""
+    task: ModelTask = "generate"
 
 
 class LocalDevice(Base):
@@ -255,16 +257,25 @@ def default_cluster(
     """Return a cluster made from this machine: two devices with a disjoint set of cores each.
 
     Their memory holds the largest of the models, or the two smallest together, but not more than
-    two, so that what is loaded where is a decision. `cores` are those this process may use.
+    two, so that what is loaded where is a decision. `cores` are those this process may use. A model
+    named `NAME:embed` makes vectors.
     """
     usable = sorted(os.sched_getaffinity(0)) if cores is None else list(cores)
     size = max(1, min(len(usable) // 2, _DEFAULT_CORES))
     sets = (tuple(usable[:size]), tuple(usable[size : 2 * size]) or tuple(usable[:size]))
-    declared = {name: ModelSpec(source=f"pypi:{name}") for name in models}
+    declared = {name: _declared(name) for name in models}
     sizes = sorted(_model(name, spec).footprint_bytes for name, spec in declared.items())
     memory = max(sizes[-1], sum(sizes[:2]) if len(sizes) > 2 else 0)
     devices = {f"d{i}": LocalDevice(memory=memory, cores=each) for i, each in enumerate(sets)}
     return ClusterSpec(models=declared, devices=dict(devices))
+
+
+def _declared(name: str) -> ModelSpec:
+    """Return what a name means without a cluster file: a known model, `NAME:embed` for vectors."""
+    known, _, task = name.partition(":")
+    if task != "embed":
+        return ModelSpec(source=f"pypi:{name}")
+    return ModelSpec(source=f"pypi:{known}", task="embed")
 
 
 def resolve(spec: ClusterSpec, roles: Mapping[str, str]) -> Resolved:
@@ -314,16 +325,17 @@ def _links(spec: LinkSpec) -> list[Link]:
 
 def _model(name: str, spec: ModelSpec) -> Model:
     """Return a model as the core plans with it; what the entry leaves out is looked up."""
-    facts = _facts(name, spec)
+    facts = facts_of_task(_facts(name, spec), spec.task, spec.context)
     weight = spec.weight_bytes if spec.weight_bytes is not None else facts.weight_bytes
     per_token = spec.kv_bytes_per_token
     return Model(
         id=name,
         weight_bytes=weight,
         kv_bytes_per_token=facts.kv_bytes_per_token if per_token is None else per_token,
-        context_tokens=spec.context or facts.context_tokens or CONTEXT_TOKENS,
+        context_tokens=facts.context_tokens,
         digest=facts.digest,
         tokenizer=spec.tokenizer or facts.tokenizer or name,
+        task=spec.task,
     )
 
 

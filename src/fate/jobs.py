@@ -20,6 +20,7 @@ from fate.workflow.inputs import bind_inputs, parse_assignments
 from fate.workflow.load import load_workflow
 from fate.workflow.program import Program
 from fate.workflow.spec import WorkflowSpec
+from fate.workflow.tasks import check_tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +93,13 @@ def assemble(
             )
     if roles:
         cluster = cluster.model_copy(update={"roles": {**cluster.roles, **roles}})
+    resolved = resolve(cluster, spec.roles)
+    check_tasks(spec, resolved.roles)
     return Job(
         name=spec.name,
         program=compile_workflow(spec, folder),
         inputs=tuple(inputs),
-        resolved=resolve(cluster, spec.roles),
+        resolved=resolved,
         cluster=cluster,
         folder=folder,
     )

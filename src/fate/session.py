@@ -16,6 +16,7 @@ import msgspec
 from fate import __version__, registry
 from fate.config import DeviceSetup
 from fate.cost.profile import Profile, guess_profile
+from fate.domain.errors import FateError
 from fate.domain.graph import Graph
 from fate.domain.messages import Record, WorkflowEnded, WorkflowStatus
 from fate.drivers.execute import Executor, Limits
@@ -183,11 +184,24 @@ async def open_engines(
     engines = {setup.device.id: _engine(setup, weights, log_dir) for setup in job.resolved.devices}
     try:
         await asyncio.gather(*[engine.open() for engine in engines.values()])
+        _check_embedding(job, engines)
         yield engines
     finally:
         await asyncio.gather(
             *[engine.close() for engine in engines.values()], return_exceptions=True
         )
+
+
+def _check_embedding(job: Job, engines: Mapping[str, Engine]) -> None:
+    """Refuse devices that should make vectors and cannot."""
+    wanted = {model.id for model in job.resolved.roles.values() if model.task == "embed"}
+    for setup in job.resolved.devices:
+        models = [model.id for model in setup.models if model.id in wanted]
+        if models and not engines[setup.device.id].capabilities.embed:
+            raise FateError(
+                f"device {setup.device.id!r}: engine {setup.engine!r} cannot embed, but may be "
+                f"given {models[0]!r}; leave that out of the device's `models:` in the cluster file"
+            )
 
 
 async def run_job(  # noqa: PLR0913 - everything a run depends on, by name

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TypeAlias
 from unittest import mock
 
+import msgspec
 import pytest
 from tests.devices import TINY, device, opened, parts, request, words, written
 
-from fate.domain.catalog import Device, Model
-from fate.engines.base import DeviceLostError, Engine, EngineError
+from fate.domain.catalog import Device, Model, ModelTask
+from fate.engines.base import CallRequest, DeviceLostError, Engine, EngineError
 from fate.engines.fake import FakeEngine
 from fate.engines.openai import OpenAIEngine
 
@@ -41,9 +42,12 @@ Check: TypeAlias = Callable[[Case], Awaitable[None]]
 
 
 @asynccontextmanager
-async def opened_case(kind: Kind, folder: Path) -> AsyncGenerator[Case]:
+async def opened_case(
+    kind: Kind, folder: Path, task: ModelTask = "generate"
+) -> AsyncGenerator[Case]:
     """Open an engine whose device holds one of two models."""
-    files = [written(folder, name, TINY) for name in ("first", "second")]
+    found = [written(folder, name, TINY) for name in ("first", "second")]
+    files = [(msgspec.structs.replace(model, task=task), path) for model, path in found]
     first, second = (model for model, _ in files)
     on = device(memory_bytes=first.footprint_bytes + second.footprint_bytes - 1, engine=kind)
     if kind == "fake":
@@ -72,13 +76,14 @@ async def opened_case(kind: Kind, folder: Path) -> AsyncGenerator[Case]:
         await engine.close()
 
 
-@pytest.fixture(
-    params=[
-        "fake",
-        pytest.param("llamacpp", marks=pytest.mark.engine),
-        pytest.param("openai", marks=pytest.mark.engine),
-    ]
-)
+KINDS = [
+    "fake",
+    pytest.param("llamacpp", marks=pytest.mark.engine),
+    pytest.param("openai", marks=pytest.mark.engine),
+]
+
+
+@pytest.fixture(params=KINDS)
 def check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Check], None]:
     """Run a check on one of the engines."""
 
@@ -291,5 +296,53 @@ def test_identity(check: Callable[[Check], None]) -> None:
         assert info.name == case.device.engine and info.version
         assert set(info.models) == set(case.engine.capabilities.models)
         assert case.first.id in info.models
+
+    check(body)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_of_texts(kind: Kind, tmp_path: Path) -> None:
+    """Equal texts have equal vectors, others have others; such a model writes no text."""
+
+    async def body() -> None:
+        async with asyncio.timeout(60.0), opened_case(kind, tmp_path, "embed") as case:
+            model = await case.ready()
+            assert case.engine.capabilities.embed
+
+            def asked(*texts: str) -> CallRequest:
+                return request(model, *texts, max_tokens=0, chat=False, embed=True)
+
+            one, again, other = [
+                await case.engine.call(asked(*texts))
+                for texts in ((words(20),), (words(10), words(10, 10)), (words(20, 300),))
+            ]
+            assert one.vector and other.vector and len(one.vector) == len(other.vector)
+            assert one.vector == again.vector != other.vector
+            assert not one.text and one.output_tokens == 0 and one.prompt_tokens > 0
+            long = await case.engine.call(asked(words(900)))  # more than a batch of other calls
+            assert long.vector and long.prompt_tokens > 500
+            with pytest.raises(EngineError) as refused:
+                await case.engine.call(asked(words(9000)))
+            assert not refused.value.retryable or kind == "openai"  # the server says 500
+            with pytest.raises(EngineError, match="cannot give text") as refused:
+                await case.engine.call(request(model, words(5)))
+            assert not refused.value.retryable
+            task = asyncio.ensure_future(case.engine.call(asked(words(900))))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert (await case.engine.call(asked(words(20)))).vector == one.vector
+
+    asyncio.run(body())
+
+
+def test_a_model_that_writes_gives_no_vectors(check: Callable[[Check], None]) -> None:
+    """The declared task decides, not what the server might do."""
+
+    async def body(case: Case) -> None:
+        model = await case.ready()
+        with pytest.raises(EngineError, match="cannot give a vector") as refused:
+            await case.engine.call(request(model, words(5), max_tokens=0, embed=True))
+        assert not refused.value.retryable
 
     check(body)

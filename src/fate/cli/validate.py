@@ -11,7 +11,8 @@ from fate.domain.errors import FateError
 from fate.workflow.context import check_context
 from fate.workflow.load import load_workflow
 from fate.workflow.source import read_yaml
-from fate.workflow.spec import LlmStage, WorkflowSpec
+from fate.workflow.spec import ModelStage, WorkflowSpec
+from fate.workflow.tasks import check_tasks
 
 
 def validate(
@@ -44,12 +45,14 @@ def _check(file: Path, cluster: ClusterSpec | None) -> str:
         return f"ok: {_count(len(found.devices), 'device')}, {_count(len(found.models), 'model')}"
     spec = load_workflow(file)
     if cluster is not None:
-        check_context(spec, resolve(cluster, spec.roles).roles, file.parent)
+        roles = resolve(cluster, spec.roles).roles
+        check_tasks(spec, roles)
+        check_context(spec, roles, file.parent)
     return f"ok: {_summary(spec)}"
 
 
 def _summary(spec: WorkflowSpec) -> str:
-    calls = [stage for stage in spec.stages.values() if isinstance(stage, LlmStage)]
+    calls = [stage for stage in spec.stages.values() if isinstance(stage, ModelStage)]
     used = {stage.model for stage in calls}
     return (
         f"{_count(len(spec.stages), 'stage')} ({_count(len(calls), 'model stage')}, "

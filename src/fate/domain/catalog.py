@@ -8,6 +8,7 @@ from fate.domain.errors import FateError
 
 #: How an engine reuses prefixes. `sequences`: k slots, longest common prefix, we choose the slot.
 PrefixKind: TypeAlias = Literal["none", "sequences"]
+ModelTask: TypeAlias = Literal["generate", "embed"]
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +16,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     `weight_bytes` is what the loaded weights occupy; `kv_bytes_per_token` and `context_tokens`
     give the KV cache that a load reserves with them. `digest` identifies the weights, `tokenizer`
-    the vocabulary: models with equal `tokenizer` cut text alike.
+    the vocabulary: models with equal `tokenizer` cut text alike. `task` is what its calls return:
+    text, or the vector of a text.
     """
 
     id: str
@@ -24,6 +26,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     context_tokens: int = 4096
     digest: str = ""
     tokenizer: str = ""
+    task: ModelTask = "generate"
 
     @property
     def footprint_bytes(self) -> int:

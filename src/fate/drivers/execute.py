@@ -1,6 +1,7 @@
 """Turns commands into work on engines, and the work's results into events."""
 
 import asyncio
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -203,7 +204,8 @@ class Executor:
                 return Failed(activity=command.activity, reason=problem)
             work.learn(request, result)
             meta = {"model": command.model, "device": command.device, "finish": result.finish}
-            self._outputs.put(chunk.instance, item, result.text, meta)
+            text = result.text if result.vector is None else json.dumps(result.vector)
+            self._outputs.put(chunk.instance, item, text, meta)
             emit(_item_done(command.activity, item, result))
         return Done(activity=command.activity)
 

@@ -120,6 +120,8 @@ class Physics:
     def length(self, stage: Stage, instance: InstanceId, item: int) -> int:
         """Return the true number of output tokens of an item."""
         factor = self._log_normal(self._truth.length_noise, "length", instance, str(item))
+        if not stage.output_tokens and not stage.max_tokens:
+            return 0  # a vector
         longest = stage.max_tokens or 1 << 30
         return max(1, min(round(stage.output_tokens * factor), longest))
 

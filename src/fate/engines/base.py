@@ -45,7 +45,8 @@ class CallRequest:
 
     `schema` is a JSON Schema the answer must satisfy, `exact_tokens` asks for exactly
     `max_tokens` tokens (benchmarks need equal work). `chat` False sends the parts as raw text,
-    without the model's chat template.
+    without the model's chat template. `embed` asks for the text's vector instead of an answer, of
+    a model whose task that is.
     """
 
     model: str
@@ -58,6 +59,7 @@ class CallRequest:
     schema: dict[str, Any] | None = None
     exact_tokens: bool = False
     chat: bool = True
+    embed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class CallResult:
 
     `cached_tokens` of the `prompt_tokens` came from the KV cache. `part_tokens` counts each
     part's tokens where the engine knows (empty otherwise). `finish` is why generation ended.
+    `vector` is the answer of a call with `embed`, whose text is empty.
     """
 
     text: str
@@ -76,6 +79,7 @@ class CallResult:
     decode_s: float
     part_tokens: tuple[int, ...] = ()
     finish: Literal["stop", "length"] = "stop"
+    vector: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +93,14 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What an engine can do; the core plans within it."""
+    """What an engine can do; the core plans within it. `embed`: it runs models of that task."""
 
     prefix: PrefixKind
     can_load: bool
     can_cancel_load: bool = False
     can_warm: bool = False
     can_move: bool = False
+    embed: bool = False
     models: tuple[str, ...] = ()
 
 
@@ -157,6 +162,15 @@ class Engine(Protocol):
     async def close(self) -> None:
         """End everything this engine started; idempotent, leaves no process behind."""
         ...
+
+
+def check_task(model: Model, request: CallRequest) -> None:
+    """Refuse a call for a vector of a model that generates, and the other way round."""
+    if request.embed != (model.task == "embed"):
+        wanted = "a vector" if request.embed else "text"
+        raise EngineError(
+            f"{model.id!r} cannot give {wanted}: its task is {model.task!r}", retryable=False
+        )
 
 
 class EngineFactory(Protocol):

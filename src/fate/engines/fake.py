@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -16,7 +18,10 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
+    check_task,
 )
+
+_DIMENSIONS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,16 @@ def digest_answer(request: CallRequest) -> str:
     text = "\x00".join(part.text for part in request.parts)
     digest = hashlib.blake2b(f"{request.model}\x00{text}".encode(), digest_size=32).hexdigest()
     return " ".join(digest[(2 * i) % 64 :][:2] for i in range(request.max_tokens))
+
+
+def digest_vector(text: str) -> tuple[float, ...]:
+    """Return a vector of length one that says which words a text has, not in which order."""
+    sums = [0.0] * _DIMENSIONS
+    for word in re.findall(r"\w+", text.lower()):
+        digest = hashlib.blake2b(word.encode(), digest_size=2).digest()
+        sums[digest[0] % _DIMENSIONS] += 1.0 if digest[1] % 2 else -1.0
+    length = math.hypot(*sums) or 1.0
+    return tuple(each / length for each in sums)
 
 
 def count_tokens(text: str) -> int:
@@ -110,6 +125,7 @@ class FakeEngine:
             prefix=self._device.prefix,
             can_load=self._device.managed,
             can_warm=True,
+            embed=True,
             models=tuple(self._models),
         )
 
@@ -173,6 +189,8 @@ class FakeEngine:
         self._step(request.model)
         self._require_loaded(request.model)
         model, texts = self._models[request.model], tuple(part.text for part in request.parts)
+        if request.max_tokens or request.embed:  # a warm-up asks for neither
+            check_task(model, request)
         counts = tuple(count_tokens(text) for text in texts)
         if sum(counts) > model.context_tokens:
             raise EngineError(
@@ -231,6 +249,7 @@ class FakeEngine:
             decode_s=decode_s,
             part_tokens=counts,
             finish="length" if output == request.max_tokens else "stop",
+            vector=digest_vector("".join(texts)) if request.embed else None,
         )
         return replace(result, **self._lies.pop(0)) if self._lies else result
 

@@ -23,13 +23,17 @@ KV_NUMBER_BYTES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the scheduler needs to know of a model; `digest` is the SHA-256 of its file."""
+    """What the scheduler needs to know of a model; `digest` is the SHA-256 of its file.
+
+    `vocabulary` is a number of words, 0 where nobody counted.
+    """
 
     weight_bytes: int = 0
     kv_bytes_per_token: int = 0
     context_tokens: int = 0
     digest: str = ""
     tokenizer: str = ""
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +234,7 @@ _TABLE = (
             context_tokens=CONTEXT_TOKENS,
             digest="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             tokenizer="gemma3",
+            vocabulary=262_144,
         ),
         licence="Gemma terms of use (ai.google.dev/gemma/terms)",
         typical=_costs(1.0, 180.0, 33.0),

@@ -22,9 +22,15 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
+    check_task,
 )
 from fate.engines.gguf_header import BadWeightsError, read_header
-from fate.engines.llamacpp_api import call_result, completion_body
+from fate.engines.llamacpp_api import (
+    call_result,
+    check_fits,
+    completion_body,
+    embedding_result,
+)
 from fate.engines.llamacpp_process import DeviceChild
 from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
 
@@ -89,7 +95,11 @@ class LlamaCppEngine:
     def capabilities(self) -> Capabilities:
         """Loads, warms, and reuses prefixes in slots chosen by the caller."""
         return Capabilities(
-            prefix="sequences", can_load=True, can_warm=True, models=tuple(self._models)
+            prefix="sequences",
+            can_load=True,
+            can_warm=True,
+            embed=True,
+            models=tuple(self._models),
         )
 
     @property
@@ -148,12 +158,17 @@ class LlamaCppEngine:
     async def call(self, request: CallRequest) -> CallResult:
         """Run one call in its cache slot."""
         began_s, server = time.perf_counter(), self._server(request.model)
+        if request.max_tokens or request.embed:  # a warm-up asks for neither
+            check_task(server.model, request)
         slot = self._take_slot(server, request.sequence)
         try:
             encoded = await server.encoder.encode(
                 request.parts, lambda path, body: self._post(server, path, body), chat=request.chat
             )
-            self._check_fits(server.model, encoded, request)
+            check_fits(server.model, encoded, request)
+            if request.embed:
+                answer = await self._embed(server, encoded)
+                return embedding_result(answer, encoded, time.perf_counter() - began_s)
             answer = await self._complete(server, slot, completion_body(request, encoded, slot))
         finally:
             server.running.discard(slot)
@@ -225,7 +240,9 @@ class LlamaCppEngine:
             path=str(path),
             reserved_bytes=model.footprint_bytes,
             context_tokens=model.context_tokens,
-            sequences=self._device.sequences,
+            sequences=self._device.slots if model.task == "embed" else self._device.sequences,
+            embed=model.task == "embed",
+            pools=bool(header.of_architecture("pooling_type", 0)),
         )
         encoder = PromptEncoder(
             model.tokenizer or model.id,
@@ -278,20 +295,6 @@ class LlamaCppEngine:
         server.running.add(slot)
         return slot
 
-    def _check_fits(self, model: Model, encoded: EncodedPrompt, request: CallRequest) -> None:
-        """Refuse a prompt the context cannot hold, with the counts."""
-        prompt = len(encoded.tokens)
-        need = prompt + (request.max_tokens if request.exact_tokens else 1)
-        if need > model.context_tokens:
-            raise EngineError(
-                f"{model.id!r}: the prompt has {prompt} tokens and the answer needs room for "
-                f"{need - prompt}; the context is {model.context_tokens}. Shorten the prompt or "
-                f"raise the model's context in the cluster file.",
-                retryable=False,
-            )
-        if not prompt:
-            raise EngineError(f"{model.id!r}: the prompt is empty", retryable=False)
-
     async def _complete(
         self, server: ModelServer, slot: int, body: dict[str, Any]
     ) -> dict[str, Any]:
@@ -320,6 +323,17 @@ class LlamaCppEngine:
                 if event.get("stop"):
                     return {**event, "content": "".join(text)}
         raise EngineError(f"device {self._device.id!r}: {server.model.id!r} stopped mid-answer")
+
+    async def _embed(self, server: ModelServer, encoded: EncodedPrompt) -> dict[str, Any]:
+        """Ask for a text's vector; when cancelled, return once its one batch is computed."""
+        post = asyncio.ensure_future(
+            self._post(server, "/v1/embeddings", {"input": encoded.tokens})
+        )
+        try:
+            return await asyncio.shield(post)
+        except asyncio.CancelledError:
+            await asyncio.gather(post, return_exceptions=True)
+            raise
 
     async def _drain(self, server: ModelServer, slot: int) -> None:
         """Wait until a slot is idle; kill a device that does not get there."""

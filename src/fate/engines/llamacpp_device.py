@@ -67,7 +67,22 @@ def server_params(request: dict[str, Any], threads: int, api_key: str) -> Any:  
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.check_tensors = True
     params.verbosity = WARNINGS
+    if request["embed"]:
+        _embed(params, request)
     return params
+
+
+def _embed(params: Any, request: dict[str, Any]) -> None:  # noqa: ANN401
+    """Have a server make vectors: of a whole text at once, so that a batch must hold it.
+
+    A model that does not say how it pools its tokens' vectors, as one made to generate, gets their
+    mean. Texts side by side share one cache, hence one context for each.
+    """
+    params.embedding = True
+    params.n_batch = params.n_ubatch = request["context_tokens"]
+    params.n_ctx = request["context_tokens"] * request["sequences"]
+    if not request["pools"]:
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 
 
 def await_loop(address: str, api_key: str) -> None:

@@ -1,8 +1,10 @@
 """Models by the name or source a cluster file gives: what they need, and where their files are."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from fate.domain.catalog import ModelTask
 from fate.engines.gguf_header import Header, read_header
 from fate.engines.known import (
     CONTEXT_TOKENS,
@@ -23,6 +25,7 @@ __all__ = [
     "Facts",
     "KnownModel",
     "facts_of_file",
+    "facts_of_task",
     "known",
     "locate",
     "typical_costs",
@@ -30,6 +33,31 @@ __all__ = [
 
 #: What a loaded model takes beside its tensors: buffers, and the vocabulary's tables [B].
 BUFFER_BYTES, VOCABULARY_BYTES_PER_TOKEN = 14 * MIB, 512
+
+
+#: Context of a model that embeds, where nothing is said: a passage, not a document.
+EMBED_CONTEXT_TOKENS = 512
+#: Numbers a model keeps for each token of a text it embeds, beside one for each word it knows
+#: (measured: 49k words, 312 KiB per token); and words where they were not counted.
+_EMBED_NUMBERS, _EMBED_NUMBER_BYTES, _SOME_WORDS = 30_000, 4, 49_152
+
+
+def facts_of_task(facts: Facts, task: ModelTask, context_tokens: int | None) -> Facts:
+    """Return what a model needs for a task: vectors are made of a whole text in one batch.
+
+    Args:
+        facts: what is known of its file.
+        task: what its calls return.
+        context_tokens: its context, None for what suits the task.
+    """
+    if task == "generate":
+        return replace(
+            facts, context_tokens=context_tokens or facts.context_tokens or CONTEXT_TOKENS
+        )
+    context = context_tokens or EMBED_CONTEXT_TOKENS
+    numbers = (facts.vocabulary or _SOME_WORDS) + _EMBED_NUMBERS
+    weight = facts.weight_bytes + context * numbers * _EMBED_NUMBER_BYTES
+    return replace(facts, context_tokens=context, weight_bytes=weight)
 
 
 def facts_of_file(path: Path) -> Facts:
@@ -55,6 +83,7 @@ def facts_of_header(header: Header) -> Facts:
         kv_bytes_per_token=layers * kv_heads * (key + value) * KV_NUMBER_BYTES,
         context_tokens=min(trained, CONTEXT_TOKENS),
         tokenizer=header.tokenizer_digest,
+        vocabulary=vocabulary,
     )
 
 

@@ -24,6 +24,7 @@ from fate.engines.base import (
     LoadResult,
     PromptPart,
     Role,
+    check_task,
 )
 
 #: Fields some servers refuse; left out from then on where one does.
@@ -45,7 +46,8 @@ EVENT = b"data:"
 class OpenAIEngine:
     """A server with an OpenAI-compatible API: it has its models loaded and counts its own slots.
 
-    Nothing but `/chat/completions` and `/completions` is assumed. Answers are streamed, which
+    Nothing but `/chat/completions` and `/completions` is assumed, and `/embeddings` where a model's
+    task is that. Answers are streamed, which
     tells prefill from decode and lets the server notice a cancelled call. Usage is taken from the
     server where it reports it and estimated from lengths otherwise. `exact_tokens` is a wish: the
     API has no way to ask for it.
@@ -89,7 +91,7 @@ class OpenAIEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Serves its models as they are, and says nothing of its caches."""
-        return Capabilities(prefix="none", can_load=False, models=tuple(self._models))
+        return Capabilities(prefix="none", can_load=False, embed=True, models=tuple(self._models))
 
     async def open(self) -> None:
         """Check that the server is there and, where it lists models, that it has these."""
@@ -130,6 +132,9 @@ class OpenAIEngine:
         """Run one call and stream its answer."""
         if request.model not in self._names:
             raise EngineError(f"{self._where}: no model {request.model!r} here", retryable=False)
+        check_task(self._models[request.model], request)
+        if request.embed:
+            return await self._embed(request)
         path = "/chat/completions" if request.chat else "/completions"
         body = request_body(request, self._names[request.model])
         while True:
@@ -142,6 +147,28 @@ class OpenAIEngine:
                 self._refused.add(refusal.field)
                 continue
             return answer.result(request, time.perf_counter() - started)
+
+    async def _embed(self, request: CallRequest) -> CallResult:
+        """Ask for the vector of one text."""
+        body = {"model": self._names[request.model], "input": text_of(request)}
+        started = time.perf_counter()
+        async with self._http("POST", "/embeddings", body) as response:
+            try:
+                answer: Any = await response.json(content_type=None)
+                vector = tuple([float(each) for each in answer["data"][0]["embedding"]])
+                usage: dict[str, Any] = answer.get("usage") or {}
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                raise self._strange(error) from error
+        estimate = len(body["input"]) // CHARACTERS_PER_TOKEN + 1
+        return CallResult(
+            text="",
+            prompt_tokens=int(usage.get("prompt_tokens") or estimate),
+            cached_tokens=0,
+            output_tokens=0,
+            prefill_s=time.perf_counter() - started,
+            decode_s=0.0,
+            vector=vector,
+        )
 
     async def healthy(self) -> bool:
         """Whether the server answers quickly, and not only that it cannot."""
@@ -204,9 +231,7 @@ class OpenAIEngine:
                             break
                         answer.add(json.loads(event), time.perf_counter() - started)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise EngineError(
-                f"{self._where}: the answer is not what the OpenAI API says ({error!r})"
-            ) from error
+            raise self._strange(error) from error
         if answer.error:
             raise EngineError(f"{self._where}: {answer.error}")
         if not answer.choices:
@@ -214,6 +239,9 @@ class OpenAIEngine:
         if not answer.finish:
             raise EngineError(f"{self._where}: the answer stops before its end")
         return answer
+
+    def _strange(self, error: Exception) -> EngineError:
+        return EngineError(f"{self._where}: the answer is not what the OpenAI API says ({error!r})")
 
     @asynccontextmanager
     async def _http(
@@ -332,8 +360,13 @@ def request_body(request: CallRequest, name: str) -> dict[str, Any]:
             for role, run in groupby(request.parts, key=_role)
         ]
     else:
-        body["prompt"] = "".join(part.text for part in request.parts)
+        body["prompt"] = text_of(request)
     return body
+
+
+def text_of(request: CallRequest) -> str:
+    """Return a prompt as one text."""
+    return "".join(part.text for part in request.parts)
 
 
 def _role(part: PromptPart) -> Role:

@@ -25,6 +25,7 @@ from fate.workflow.problems import NamedLocator, Problems, WorkflowError
 from fate.workflow.program import draft_of
 from fate.workflow.refs import LoopGroup, MapGroup, Ref, Text, stage_name
 from fate.workflow.spec import (
+    EmbedStage,
     GroupStage,
     InputSpec,
     JoinTool,
@@ -32,6 +33,7 @@ from fate.workflow.spec import (
     JsonTool,
     LlmStage,
     MapSpec,
+    NearestTool,
     PythonTool,
     SelectTool,
     SplitTool,
@@ -104,7 +106,10 @@ class PythonOptions(ToolOptions, total=False):
     """What own code takes."""
 
     args: Mapping[str, object]
+    pure: bool
     timeout_s: float
+    memory: int | str
+    folder: str
 
 
 class SelectOptions(ToolOptions, total=False):
@@ -164,6 +169,12 @@ class Workflow:
                 given[key] = textwrap.dedent(text).removeprefix("\n")
         return self._add(name, LlmStage, given)
 
+    def embed(self, name: str, *, model: str, text: Text, **options: Unpack[RunOptions]) -> Ref:
+        """Add a stage that makes the vector of a text."""
+        return self._add(
+            name, EmbedStage, {"kind": "embed", "model": model, "text": text, **options}
+        )
+
     def split(self, name: str, *, of: Text, **options: Unpack[SplitOptions]) -> Ref:
         """Add a tool that cuts a text into a list."""
         return self._add(name, SplitTool, {"kind": "tool", "tool": "split", "of": of, **options})
@@ -185,6 +196,20 @@ class Workflow:
         """Add a tool that parses JSON, and takes what is at `path` in it."""
         given = {"kind": "tool", "tool": "json", "of": of, "path": path, **options}
         return self._add(name, JsonTool, given)
+
+    def nearest(
+        self,
+        name: str,
+        *,
+        query: Ref,
+        among: Ref,
+        of: Ref,
+        k: int | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> Ref:
+        """Add a tool that takes the `k` elements of `of` whose vectors are most like `query`."""
+        given = {"kind": "tool", "tool": "nearest", "query": query, "among": among, "of": of}
+        return self._add(name, NearestTool, {**given, "k": k, **options})
 
     def python(self, name: str, *, function: str, **options: Unpack[PythonOptions]) -> Ref:
         """Add a stage that calls own code, `module:function`."""

@@ -17,10 +17,13 @@ from fate.workflow.program import (
     topological,
 )
 from fate.workflow.spec import (
+    EmbedStage,
     GroupStage,
     JoinTool,
     JsonTool,
     LlmStage,
+    ModelStage,
+    NearestTool,
     PythonTool,
     SelectTool,
     SplitTool,
@@ -132,16 +135,21 @@ class Compiler:
         )
         if isinstance(stage, GroupStage):
             program = self._group(at, program, stage, block, scope)
-        elif isinstance(stage, LlmStage):
+        elif isinstance(stage, ModelStage):
             program = self._call(at, program, stage, _with_item(scope, stage))
         else:
             program = self._tool(at, program, stage, _with_item(scope, stage))
         return replace(program, parents=tuple(n for n in block.stages if n in references.stages))
 
     def _call(
-        self, at: DataPath, program: StageProgram, stage: LlmStage, scope: Scope
+        self, at: DataPath, program: StageProgram, stage: ModelStage, scope: Scope
     ) -> StageProgram:
         self._role(at, stage)
+        if isinstance(stage, EmbedStage):
+            text = self._text((*at, "text"), stage.text, scope)
+            program.references.merge(text.references)
+            return replace(program, prompt=text.pieces)
+        assert isinstance(stage, LlmStage)
         system = self._text((*at, "system"), stage.system, scope)
         prompt = self._text((*at, "prompt"), stage.prompt, scope)
         program.references.merge(system.references)
@@ -197,7 +205,7 @@ class Compiler:
             outer.names.pop(name, None)
         own.merge(outer)
 
-    def _role(self, at: DataPath, stage: LlmStage) -> None:
+    def _role(self, at: DataPath, stage: ModelStage) -> None:
         if stage.model in self._draft.roles:
             return
         hint = suggest(stage.model, self._draft.roles)
@@ -217,6 +225,12 @@ class Compiler:
             return {"of": self._text((*at, "of"), stage.of, scope)}
         if isinstance(stage, JoinTool | SelectTool):
             return {"of": self._value((*at, "of"), stage.of, scope) or Constant(None)}
+        if isinstance(stage, NearestTool):
+            sources = {"query": stage.query, "among": stage.among, "of": stage.of}
+            return {
+                key: self._value((*at, key), source, scope) or Constant(None)
+                for key, source in sources.items()
+            }
         return {}
 
     def _over(

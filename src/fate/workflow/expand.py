@@ -36,7 +36,15 @@ from fate.workflow.own_code import OwnCall
 from fate.workflow.places import Frame, Place
 from fate.workflow.program import Argument, Constant, Program
 from fate.workflow.render import Expansion, Parts, Rendering, segment
-from fate.workflow.spec import GroupStage, JoinTool, Json, LlmStage, PythonTool, WorkflowSpec
+from fate.workflow.spec import (
+    GroupStage,
+    JoinTool,
+    Json,
+    LlmStage,
+    ModelStage,
+    PythonTool,
+    WorkflowSpec,
+)
 from fate.workflow.template import as_text
 from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
@@ -98,7 +106,7 @@ class Expander:
 
     def _expanded(self, place: Place) -> Expanded:
         expansion, spec = self._expansion(place), place.stage.spec
-        if not isinstance(spec, LlmStage):
+        if not isinstance(spec, ModelStage):
             tails: tuple[Path, ...] = ((),) * len(expansion.arguments)
             return Expanded(instance=place.instance, tails=tails)
         model = self._models[spec.model]
@@ -162,10 +170,15 @@ class Expander:
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Return the call of one item."""
         place = self._place(instance)
-        expansion, spec = self._expansion(place), cast("LlmStage", place.stage.spec)
+        expansion, spec = self._expansion(place), cast("ModelStage", place.stage.spec)
+        model, parts = self._models[spec.model].id, expansion.head + expansion.tails[item]
+        if not isinstance(spec, LlmStage):
+            return CallRequest(
+                model=model, parts=parts, max_tokens=0, sequence=sequence, chat=False, embed=True
+            )
         return CallRequest(
-            model=self._models[spec.model].id,
-            parts=expansion.head + expansion.tails[item],
+            model=model,
+            parts=parts,
             max_tokens=spec.max_tokens,
             sequence=sequence,
             temperature=spec.temperature,
@@ -185,7 +198,7 @@ class Expander:
             ToolError: the tool failed; the message names the stage.
         """
         place = self._place(instance)
-        assert not isinstance(place.stage.spec, LlmStage | GroupStage | PythonTool)
+        assert not isinstance(place.stage.spec, ModelStage | GroupStage | PythonTool)
         return run(place.stage.path, place.stage.spec, self._expansion(place).arguments[item])
 
     def own_call(self, instance: InstanceId, item: int) -> OwnCall | None:
@@ -261,7 +274,7 @@ class Expander:
         if found is None:
             rendering = Rendering(self._values, place)
             items = [None] if place.stage.over is None else self._values.elements(place)
-            if isinstance(place.stage.spec, LlmStage):
+            if isinstance(place.stage.spec, ModelStage):
                 found = rendering.prompts(items)
                 self._check_context(place, found)
             else:
@@ -273,7 +286,7 @@ class Expander:
         return tuple([segment(part, tokenizer, self.counter) for part in parts])
 
     def _check_context(self, place: Place, expansion: Expansion) -> None:
-        model = self._models[cast("LlmStage", place.stage.spec).model]
+        model = self._models[cast("ModelStage", place.stage.spec).model]
         head = sum(len(part.text) for part in expansion.head)
         longest = max((sum(len(p.text) for p in tail) for tail in expansion.tails), default=0)
         tokens = (head + longest) // _MAX_CHARACTERS_PER_TOKEN

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Items that are rendered to learn how long they are, strided over all of them.
 SAMPLED_ITEMS = 32
+#: What a vector is as JSON, a thousand numbers more or less [B].
+_VECTOR_BYTES = 16_384.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Sizes:
     def tokens(self, place: Place) -> float:
         """Return the expected output tokens of one item of a call."""
         spec = place.stage.spec
-        assert isinstance(spec, LlmStage)
+        if not isinstance(spec, LlmStage):
+            return 0.0  # a vector
         tokens: float | None = spec.max_tokens if spec.exact_tokens else spec.expect_tokens
         if tokens is None:
             tokens = self._history.of(place.stage.path).tokens
@@ -87,7 +90,8 @@ class Sizes:
     def answer_bytes(self, place: Place) -> float:
         """Return the expected bytes of one item of a call."""
         spec = place.stage.spec
-        assert isinstance(spec, LlmStage)
+        if not isinstance(spec, LlmStage):
+            return _VECTOR_BYTES
         tokenizer = self.models[spec.model].tokenizer
         return self.tokens(place) * self.counter.bytes_per_token(tokenizer)
 

@@ -16,7 +16,7 @@ from fate.workflow.expected import Expected, Sizes
 from fate.workflow.expected_prompt import expected_prompt
 from fate.workflow.places import Frame, Place
 from fate.workflow.render import Rendering
-from fate.workflow.spec import GroupStage, LlmStage, PythonTool, SelectTool
+from fate.workflow.spec import GroupStage, LlmStage, ModelStage, PythonTool, SelectTool
 from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.tools import run
@@ -92,7 +92,7 @@ class _Oracle:
         stage, probability = place.stage, self._probability(place)
         if stage.body:
             found = self._group(place)
-        elif isinstance(stage.spec, LlmStage):
+        elif isinstance(stage.spec, ModelStage):
             found = self._call(place, stage.spec)
         else:
             found = self._tool(place, probability)
@@ -124,7 +124,7 @@ class _Oracle:
             body=body,
         )
 
-    def _call(self, place: Place, spec: LlmStage) -> Stage:
+    def _call(self, place: Place, spec: ModelStage) -> Stage:
         sizes, model = self._sizes, self._sizes.models[spec.model]
         sizes.expect(place, Expected(sizes.items(place), sizes.answer_bytes(place)))
         return Stage(
@@ -133,7 +133,7 @@ class _Oracle:
             model=model.id,
             prompt=expected_prompt(place, model, sizes),
             output_tokens=sizes.tokens(place),
-            max_tokens=spec.max_tokens,
+            max_tokens=spec.max_tokens if isinstance(spec, LlmStage) else 0,
         )
 
     def _tool(self, place: Place, probability: float) -> Stage:
@@ -153,7 +153,7 @@ class _Oracle:
         stage, spec, sizes = place.stage, place.stage.spec, self._sizes
         own = spec.map.item if spec.map else ""
         find = self._values.places.find
-        if isinstance(spec, LlmStage | PythonTool | GroupStage) or not (
+        if isinstance(spec, ModelStage | PythonTool | GroupStage) or not (
             sizes.knows(stage.references, place.frame, own)
             and all(sizes.is_known(find(name, place.frame)) for name in stage.parents)
         ):

@@ -13,8 +13,8 @@ from fate.workflow.source import Document, read_yaml
 from fate.workflow.spec import STAGE_MODELS, GroupStage, InputSpec, Stage, WorkflowSpec, stage_tag
 
 FORMAT = "fate.workflow/1"
-_KINDS = ("llm", "tool", "group")
-_TOOLS = [tag for tag in STAGE_MODELS if tag not in ("llm", "python", "group")]
+_KINDS = ("llm", "embed", "tool", "group")
+_TOOLS = [tag for tag in STAGE_MODELS if tag not in ("llm", "embed", "python", "group")]
 #: What stands in for the parts of `map` and `repeat` that cannot be understood.
 _REQUIRED: dict[str, dict[str, Any]] = {"map": {"over": "{{ [] }}"}, "repeat": {"max": 1}}
 _PLACEHOLDER = {"placeholder": {"kind": "llm", "model": "any", "prompt": "any"}}

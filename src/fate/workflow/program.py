@@ -7,10 +7,12 @@ from typing import Literal, TypeAlias
 
 from fate.workflow.problems import DataPath
 from fate.workflow.spec import (
+    EmbedStage,
     GroupStage,
     InputSpec,
     JoinTool,
     LlmStage,
+    NearestTool,
     SplitTool,
     Stage,
     WorkflowSpec,
@@ -183,6 +185,6 @@ def produces(stage: Stage) -> Produces:
         if stage.answer_schema is None:
             return "text"
         return "list" if stage.answer_schema.get("type") == "array" else "json"
-    if isinstance(stage, SplitTool):
+    if isinstance(stage, SplitTool | EmbedStage | NearestTool):
         return "list"
     return "text" if isinstance(stage, JoinTool) else "json"

@@ -8,7 +8,7 @@ from fate.domain.graph import Segment
 from fate.engines.base import PromptPart, Role
 from fate.workflow.places import Place
 from fate.workflow.program import StageProgram
-from fate.workflow.spec import LlmStage
+from fate.workflow.spec import EmbedStage, LlmStage, ModelStage
 from fate.workflow.template import RENDER_ERRORS, Computed, ItemPiece, Piece
 from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
@@ -47,10 +47,10 @@ def chat_pieces(stage: StageProgram) -> list[RolePiece]:
     are different token sequences; the marks keep their paths apart. A turn after a system text
     starts otherwise than a prompt without one, for which templates may insert their own.
     """
-    assert isinstance(stage.spec, LlmStage)
+    assert isinstance(stage.spec, ModelStage)
     system: list[RolePiece] = [("system", piece) for piece in stage.system]
     user: list[RolePiece] = [("user", piece) for piece in stage.prompt]
-    if not stage.spec.chat:
+    if not (isinstance(stage.spec, LlmStage) and stage.spec.chat):
         plain: list[RolePiece] = [("user", piece) for _, piece in system]
         return plain + user
     turn = _mark("turn", "user") if system else _mark("user", "user")
@@ -74,7 +74,7 @@ class Rendering:
         self._names = values.names(place)
 
     def prompts(self, items: Sequence[Any]) -> Expansion:
-        """Return the prompts of an `llm` stage; what no item changes is rendered once."""
+        """Return the prompts of a model's calls; what no item changes is rendered once."""
         pieces, own = chat_pieces(self._stage), self._names.variable
         if not own:
             return Expansion(tuple([p for each in pieces for p in self.parts(each, None)]), ((),))
@@ -109,7 +109,8 @@ class Rendering:
             rendered = self._values.render(piece, replace(self._names, item=item))
         except RENDER_ERRORS as error:
             line = f" line {piece.line}" if isinstance(piece, Computed) and piece.line > 1 else ""
-            place = f"stages.{self._stage.path}.{'system' if role == 'system' else 'prompt'}{line}"
+            key = "text" if isinstance(self._stage.spec, EmbedStage) else "prompt"
+            place = f"stages.{self._stage.path}.{'system' if role == 'system' else key}{line}"
             raise ExpandError(f"{self._values.where(place)}: {error}") from error
         return tuple([PromptPart(key=key, text=text, role=role) for key, text in rendered if text])
 

@@ -118,8 +118,14 @@ class StageBase(Base):
     default: JsonValue = None
 
 
-class LlmStage(StageBase):
-    """A model call. `model` is a role declared under `roles:`.
+class ModelStage(StageBase):
+    """What all calls of models share. `model` is a role declared under `roles:`."""
+
+    model: str
+
+
+class LlmStage(ModelStage):
+    """A model call.
 
     `chat: false` sends the prompt as it is, without the model's chat template. `expect_tokens`
     is the expected length of an answer, `max_tokens` where nothing is said.
@@ -127,7 +133,6 @@ class LlmStage(StageBase):
     """
 
     kind: Literal["llm"] = "llm"
-    model: str
     prompt: str = Field(min_length=1)
     system: str = ""
     max_tokens: int = Field(default=256, ge=1, le=1_000_000)
@@ -138,6 +143,13 @@ class LlmStage(StageBase):
     seed: int = Field(default=0, ge=0, lt=2**31)
     answer_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     chat: bool = True
+
+
+class EmbedStage(ModelStage):
+    """The vector of a text, a list of numbers, by a model with `task: embed`."""
+
+    kind: Literal["embed"] = "embed"
+    text: str = Field(min_length=1)
 
 
 class ToolBase(StageBase):
@@ -187,6 +199,19 @@ class JsonTool(ToolBase):
     path: str = ""
 
 
+class NearestTool(ToolBase):
+    """Take the `k` elements of the list `of` whose vectors in `among` are most like `query`.
+
+    The best comes first; likeness is the cosine of the angle. All three are expressions.
+    """
+
+    tool: Literal["nearest"] = "nearest"
+    query: str
+    among: str
+    of: str
+    k: int = Field(default=3, ge=1)
+
+
 class PythonTool(ToolBase):
     """Call own code, `module:function`, with keyword arguments; it must return JSON-like data.
 
@@ -216,17 +241,19 @@ class GroupStage(StageBase):
     output: str = ""
 
 
-BuiltInTool: TypeAlias = SplitTool | JoinTool | SelectTool | JsonTool
+BuiltInTool: TypeAlias = SplitTool | JoinTool | SelectTool | JsonTool | NearestTool
 ToolStage: TypeAlias = BuiltInTool | PythonTool
-Stage: TypeAlias = LlmStage | ToolStage | GroupStage
+Stage: TypeAlias = LlmStage | EmbedStage | ToolStage | GroupStage
 
 #: Tag -> model: what `stage_tag` finds, and the order of the file format's documentation.
 STAGE_MODELS: dict[str, type[StageBase]] = {
     "llm": LlmStage,
+    "embed": EmbedStage,
     "split": SplitTool,
     "join": JoinTool,
     "select": SelectTool,
     "json": JsonTool,
+    "nearest": NearestTool,
     "python": PythonTool,
     "group": GroupStage,
 }
@@ -234,7 +261,7 @@ STAGE_MODELS: dict[str, type[StageBase]] = {
 
 def stage_tag(value: object) -> str | None:
     """Return which stage model a raw value asks for; None where it does not say."""
-    if isinstance(value, LlmStage | GroupStage):
+    if isinstance(value, LlmStage | EmbedStage | GroupStage):
         return value.kind
     if isinstance(value, PythonTool):
         return "python"
@@ -250,10 +277,12 @@ def stage_tag(value: object) -> str | None:
 
 TaggedStage: TypeAlias = Annotated[
     Annotated[LlmStage, Tag("llm")]
+    | Annotated[EmbedStage, Tag("embed")]
     | Annotated[SplitTool, Tag("split")]
     | Annotated[JoinTool, Tag("join")]
     | Annotated[SelectTool, Tag("select")]
     | Annotated[JsonTool, Tag("json")]
+    | Annotated[NearestTool, Tag("nearest")]
     | Annotated[PythonTool, Tag("python")]
     | Annotated[GroupStage, Tag("group")],
     Discriminator(stage_tag),

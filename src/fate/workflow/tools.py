@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from fate.workflow.own_code import ToolError
-from fate.workflow.spec import BuiltInTool, JoinTool, Json, JsonTool, SelectTool, SplitTool
+from fate.workflow.spec import (
+    BuiltInTool,
+    JoinTool,
+    Json,
+    JsonTool,
+    NearestTool,
+    SelectTool,
+    SplitTool,
+)
 from fate.workflow.template import as_text
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
@@ -54,6 +62,8 @@ def _value(spec: BuiltInTool, arguments: Mapping[str, Any]) -> Json:
             return select(arguments["of"], spec)
         case JsonTool():
             return extract(find_json(as_text(arguments["of"])), spec.path)
+        case NearestTool():
+            return nearest(arguments["query"], arguments["among"], _list(arguments["of"]), spec.k)
 
 
 def split(text: str, spec: SplitTool) -> list[str]:
@@ -116,6 +126,31 @@ def extract(value: Json, path: str) -> Json:
         value = _step(value, key if key is not None else int(index))
         position = match.end()
     return value
+
+
+def nearest(query: Json, among: Json, things: Sequence[Any], k: int) -> list[Json]:
+    """Return the k things whose vectors are most like the query's, the best first.
+
+    Equal ones stay in the order of the list; a vector without a length is like nothing.
+    """
+    if not things:
+        return []
+    import numpy as np  # which most commands do not need
+
+    try:
+        one, all_ = np.asarray(query, dtype=float), np.asarray(among, dtype=float)
+    except (TypeError, ValueError):
+        raise ToolError("`query` must be a vector and `among` a list of vectors") from None
+    if one.ndim != 1 or all_.ndim != 2 or one.shape[0] != all_.shape[1]:
+        raise ToolError(
+            f"vectors of one length are needed, got shape {one.shape} for `query` and {all_.shape} "
+            "for `among`"
+        )
+    if len(all_) != len(things):
+        raise ToolError(f"{len(all_)} vectors in `among` for {len(things)} elements in `of`")
+    lengths = np.linalg.norm(all_, axis=1) * np.linalg.norm(one)
+    likeness = np.divide(all_ @ one, lengths, out=np.full(len(all_), -2.0), where=lengths > 0)
+    return [things[i] for i in np.argsort(-likeness, kind="stable")[:k]]
 
 
 def _step(value: Json, step: str | int) -> Json:

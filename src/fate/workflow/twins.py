@@ -10,7 +10,7 @@ from fate.domain.graph import InstanceId
 from fate.domain.messages import Twin
 from fate.engines.base import PromptPart
 from fate.workflow.render import Expansion
-from fate.workflow.spec import LlmStage
+from fate.workflow.spec import LlmStage, ModelStage
 
 _Item: TypeAlias = tuple[InstanceId, int]
 
@@ -27,13 +27,12 @@ class TwinIndex:
         self._asks: dict[_Item, bytes] = {}
 
     def mark(
-        self, instance: InstanceId, spec: LlmStage, model: str, expansion: Expansion
+        self, instance: InstanceId, spec: ModelStage, model: str, expansion: Expansion
     ) -> tuple[Twin, ...]:
         """Return the items whose call was asked for before; remember the others."""
-        if spec.temperature > 0.0:
+        if isinstance(spec, LlmStage) and spec.temperature > 0.0:
             return ()
-        limits = (model, spec.seed, spec.max_tokens, spec.stop, spec.answer_schema)
-        asked = blake2b(msgspec.json.encode((limits, spec.exact_tokens, spec.chat)), digest_size=16)
+        asked = blake2b(msgspec.json.encode((model, *_limits(spec))), digest_size=16)
         asked.update(_bytes(expansion.head))
         twins: list[Twin] = []
         for item, tail in enumerate(expansion.tails):
@@ -52,6 +51,14 @@ class TwinIndex:
         key = self._asks.pop((instance, item), None)
         if key is not None:
             del self._first[key]
+
+
+def _limits(spec: ModelStage) -> tuple[object, ...]:
+    """Return what an answer depends on beside model and texts."""
+    if not isinstance(spec, LlmStage):
+        return ("vector",)
+    limits = (spec.seed, spec.max_tokens, spec.stop, spec.answer_schema)
+    return (*limits, spec.exact_tokens, spec.chat)
 
 
 def _bytes(parts: Sequence[PromptPart]) -> bytes:

@@ -69,6 +69,7 @@ async def served(
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/completions", chat)
+    app.router.add_post("/v1/embeddings", chat)
     app.router.add_get("/v1/models", models)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
@@ -114,6 +115,35 @@ def test_a_server_that_neither_streams_nor_counts_is_good_enough() -> None:
     assert result.text == "hi" and result.finish == "stop"
     assert result.prompt_tokens == 14 // 4 + 1 and result.output_tokens == 1
     assert result.cached_tokens == 0
+
+
+EMBEDDER = Model(id="m", weight_bytes=0, task="embed")
+EMBED = request("m", "four", "teen words", max_tokens=0, chat=False, embed=True)
+
+
+def test_vectors_come_from_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text is sent as one; tokens are the server's, or estimated."""
+    monkeypatch.setitem(globals(), "MODEL", EMBEDDER)
+    seen: list[Any] = []
+
+    async def record(asked: web.Request) -> web.StreamResponse:
+        seen.append((asked.path, await asked.json()))
+        return web.json_response({"data": [{"embedding": [1, 0.5]}], **usage})
+
+    usage: dict[str, Any] = {}
+    assert call(record, EMBED).prompt_tokens == 14 // 4 + 1
+    usage["usage"] = {"prompt_tokens": 7}
+    result = call(record, EMBED)
+    assert result.vector == (1.0, 0.5) and result.prompt_tokens == 7 and not result.output_tokens
+    assert seen[0] == ("/v1/embeddings", {"model": "name", "input": "fourteen words"})
+
+
+@pytest.mark.parametrize("body", [{}, {"data": []}, {"data": [{"embedding": ["x"]}]}, [1]])
+def test_vectors_that_are_none(monkeypatch: pytest.MonkeyPatch, body: object) -> None:
+    """An answer of another shape is the server's fault."""
+    monkeypatch.setitem(globals(), "MODEL", EMBEDDER)
+    with pytest.raises(EngineError, match="not what the OpenAI API says"):
+        call(says(body), EMBED)
 
 
 def test_raw_prompts_go_to_completions_and_chats_keep_their_roles() -> None:
