@@ -19,6 +19,7 @@ from fate.domain.messages import (
     ItemDone,
     Load,
     Record,
+    Resumed,
     RunTool,
     Unload,
     WorkflowEnded,
@@ -107,8 +108,19 @@ class Audit:
                     del self.running[activity]
             case DeviceReady(device=device):
                 self.lost.discard(device)
+            case Resumed(afresh=afresh):
+                self._resumed(afresh)
             case _:
                 pass
+
+    def _resumed(self, afresh: bool) -> None:
+        """Another process: nothing runs, nothing is held; what ended badly may begin again."""
+        self.running.clear()
+        self.held.clear()
+        self.lost.clear()
+        if afresh:
+            self.ended = {name: end for name, end in self.ended.items() if end.status == "ok"}
+            self.items.clear()
 
     def _outcome(self, command: Activity, *, well: bool) -> None:
         if isinstance(command, Load | Unload) and well == isinstance(command, Unload):

@@ -8,13 +8,15 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from fate.domain.catalog import Cluster, Device
 from fate.domain.graph import Graph, InstanceId, Path, Segment, item_key
 from fate.domain.messages import (
+    Command,
+    Event,
     Expanded,
     ExpandFailed,
     Load,
@@ -30,7 +32,8 @@ from fate.domain.plan import Memo, Plan, Prefetch
 from fate.domain.snapshot import Snapshot
 from fate.drivers.clock import Clock, VirtualClock
 from fate.drivers.declared import Declared
-from fate.drivers.execute import Executor, Limits
+from fate.drivers.execute import Executor, Limits, OutputWriter
+from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Outcome, Setup, answer
 from fate.drivers.simulate import PLANNING_S
@@ -94,6 +97,10 @@ class DeclaredWork:
     def learn(self, request: CallRequest, result: CallResult) -> None:
         """Know all lengths already."""
 
+    def recall(self, message: Event | Command) -> None:
+        """Take note of what a former process was told."""
+        self.declared.recall(message)
+
 
 @dataclass(slots=True)
 class Log:
@@ -109,6 +116,12 @@ class Log:
     def commit(self) -> None:
         """Note how far it is durable."""
         self.committed = len(self.records)
+
+
+class TextKeeper(OutputWriter, Protocol):
+    """Outputs that can be looked at."""
+
+    texts: dict[tuple[str, int], str]
 
 
 @dataclass(slots=True)
@@ -214,10 +227,15 @@ class Bench:
         limits: Limits | None = None,
         clock: Clock | None = None,
         log: Log | None = None,
+        outputs: TextKeeper | None = None,
         on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.setup, self.graphs = setup, graphs
-        self.clock, self.log, self.outputs = clock or VirtualClock(), log or Log(), Texts()
+        self.clock, self.log, self.outputs = (
+            clock or VirtualClock(),
+            log or Log(),
+            outputs or Texts(),
+        )
         self.physics = Physics(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
         self.calls: list[tuple[InstanceId, int, Path]] = []
         reuse = truth is not None and truth.reuse
@@ -246,11 +264,11 @@ class Bench:
             on_record=self._on_record,
         )
 
-    async def run(self) -> Outcome:
-        """Open the engines and run everything to its end."""
+    async def run(self, left: Recovered | None = None) -> Outcome:
+        """Open the engines and run everything to its end, or go on where a run was left."""
         for engine in self.engines.values():
             await engine.open()
-        return await self.runtime.run(self.graphs)
+        return await (self.runtime.run(self.graphs) if left is None else self.runtime.resume(left))
 
     def _engine(self, cluster: Cluster, device: Device) -> FakeEngine:
         rig = _Rig(self, device.id)

@@ -3,7 +3,7 @@
 import asyncio
 
 from fate.domain.graph import Graph, InstanceId
-from fate.domain.messages import Expanded, Revealed, Skipped
+from fate.domain.messages import Command, Event, Expanded, Revealed, Skipped
 from fate.drivers.declared import Declared
 from fate.engines.base import (
     CallRequest,
@@ -110,6 +110,10 @@ class DeclaredWork:
 
     def learn(self, request: CallRequest, result: CallResult) -> None:
         """There are no texts to learn from."""
+
+    def recall(self, message: Event | Command) -> None:
+        """Take note of what a former process was told."""
+        self._declared.recall(message)
 
 
 def _always(*about: str) -> float:

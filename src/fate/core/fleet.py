@@ -146,6 +146,20 @@ class Fleet:
         self.devices[d].healthy = True
         self._serve_unmanaged(self.devices[d])
 
+    def begin_again(self, after: ActivityId) -> list[Chain]:
+        """Everything that ran is gone and every device is back, empty; return the ended chains.
+
+        Activities to come have numbers over `after` and over all those before.
+        """
+        ended, self.chains = self.chains, []
+        for chain in ended:
+            self._release(chain)
+        for d, state in enumerate(self.devices):
+            state.lose_everything()
+            self.restore(d)
+        self._last_activity = max(self._last_activity, after)
+        return ended
+
     def cancel(self, chains: Iterable[Chain]) -> None:
         """Let chains end: calls and tools are stopped, loads and unloads run to their end.
 

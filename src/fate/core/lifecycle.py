@@ -78,7 +78,7 @@ class Lifecycle:
             raise ProtocolError(f"group {event.instance} was expanded instead of revealed")
         instance.head, instance.tails = event.head, event.tails
         instance.status = "open"
-        instance.open_items = set(range(len(event.tails)))
+        instance.open_items = set(range(len(event.tails))).difference(event.done)
         for twin in event.twins:
             self._twins.borrow(instance, twin)
         if not instance.open_items:
@@ -87,7 +87,7 @@ class Lifecycle:
             return
         instance.chunk_items = self.ready.chunk_items(instance)
         items: Iterable[int] = range(len(event.tails))
-        if event.twins:
+        if event.twins or event.done:
             items = sorted(instance.open_items - instance.borrowing)
         self.ready.add(instance, items, now_s, frozenset())
 

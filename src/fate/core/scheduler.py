@@ -41,6 +41,7 @@ from fate.domain.messages import (
     PlanLate,
     Planned,
     RequestPlan,
+    Resumed,
     Revealed,
     Skipped,
     Submitted,
@@ -110,6 +111,7 @@ class Scheduler:
             PlanFailed: self._plan_failed,
             PlanLate: self._plan_late,
             Woke: self._woke,
+            Resumed: self._resumed,
             CancelAll: self._cancel_all,
         }
 
@@ -278,6 +280,13 @@ class Scheduler:
     def _woke(self, event: Woke, now_s: float) -> None:
         self._wake_at_s = float("inf")
         self._stale |= self.lifecycle.pool.any_overdue(now_s)
+
+    def _resumed(self, event: Resumed, now_s: float) -> None:
+        """What ran is put back and charged to nobody; every device is there again, empty."""
+        self._in_flight, self._late, self._stale = False, False, True
+        self._gone.clear()
+        self._version = max(self._version, event.plan)
+        self._attempts.drop(self.fleet.begin_again(event.activity), now_s)
 
     def _cancel_all(self, event: CancelAll, now_s: float) -> None:
         self.lifecycle.cancel_all(event.reason)

@@ -45,13 +45,15 @@ class Expanded(Message, frozen=True, kw_only=True):
     """An instance's prompts are rendered: its items, and their prompts as segments.
 
     Item i's prompt is `head + tails[i]`; a stage that is not a map has one tail, mostly empty.
-    `twins` are items that need no call of their own: they take another item's output.
+    `twins` are items that take another item's output; `done` ones have been finished by a former
+    core.
     """
 
     instance: InstanceId
     head: Path = ()
     tails: tuple[Path, ...] = ((),)
     twins: tuple[Twin, ...] = ()
+    done: tuple[int, ...] = ()
 
 
 class Skipped(Message, frozen=True, kw_only=True):
@@ -163,9 +165,16 @@ class Woke(Message, frozen=True, kw_only=True):
 
 
 class Resumed(Message, frozen=True, kw_only=True):
-    """The process that ran this is gone and another goes on: devices are empty, nothing runs."""
+    """The process that ran this is gone and another goes on: devices are empty, nothing runs.
+
+    `afresh`: a new core is told again of what is to do, and what is `Expanded.done`; it numbers
+    activities and plans from `activity` and `plan` on.
+    """
 
     reason: str = ""
+    afresh: bool = False
+    activity: ActivityId = 0
+    plan: int = 0
 
 
 class CancelAll(Message, frozen=True, kw_only=True):
@@ -383,10 +392,7 @@ LoggedCommand: TypeAlias = (
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One step of the core: the batch it was handed, and what it answered.
-
-    The journal is a sequence of records; a list of them is a run's decision log.
-    """
+    """One step of the core, as journals keep it: the batch it was handed, and what it answered."""
 
     at_s: float
     events: tuple[Event, ...] = ()

@@ -31,13 +31,13 @@ class Clock(Protocol):
 
 
 class WallClock:
-    """Real time, from a monotonic clock."""
+    """Real time, from a monotonic clock that begins at `from_s` [s]."""
 
-    def __init__(self) -> None:
-        self._start_s = time.perf_counter()
+    def __init__(self, from_s: float = 0.0) -> None:
+        self._start_s = time.perf_counter() - from_s
 
     def now_s(self) -> float:
-        """Return seconds since this clock was made."""
+        """Return `from_s` and the seconds since this clock was made."""
         return time.perf_counter() - self._start_s
 
     async def sleep(self, seconds: float) -> None:
@@ -59,8 +59,8 @@ class VirtualClock:
     Sleepers due at the same instant wake in the order in which they went to sleep.
     """
 
-    def __init__(self) -> None:
-        self._now_s = 0.0
+    def __init__(self, from_s: float = 0.0) -> None:
+        self._now_s = from_s
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 

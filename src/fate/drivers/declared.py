@@ -1,6 +1,6 @@
 """What a declared graph turns out to be: the expander's part where there are no texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -14,7 +14,7 @@ from fate.domain.graph import (
     Stage,
     place_stages,
 )
-from fate.domain.messages import Expanded, Revealed, Skipped, Twin
+from fate.domain.messages import Command, Event, Expanded, Revealed, Skipped, Twin
 
 #: Key prefix of the segment that was a group's item before the group was revealed.
 _KNOWN = "item-of:"
@@ -57,13 +57,28 @@ class Declared:
         if rounds:
             self._rounds[instance] = rounds
 
+    def recall(self, message: Event | Command) -> None:
+        """Take note of the scopes that a former process has revealed."""
+        if isinstance(message, Revealed):
+            self._know_scopes(message.instance, message.scopes)
+            if message.scopes and self._stages[message.instance].loop:
+                self._rounds[message.instance] = message.scopes[-1].index
+
+    def _know_scopes(self, group: InstanceId, scopes: Iterable[Scope]) -> None:
+        workflow = group.rpartition("/")[0]
+        for scope in scopes:
+            self._stages.update({f"{workflow}/{each.id}": each for each in scope.stages})
+
     def stage(self, instance: InstanceId) -> Stage:
         """Return the stage of an instance that was submitted or revealed."""
         return self._stages[instance]
 
     def prompt(self, instance: InstanceId, item: int) -> Path:
         """Return the prompt of one item of an instance that was expanded."""
-        expanded = self._expanded[instance]
+        expanded = self._expanded.get(instance)
+        if expanded is None:  # a former process was asked
+            expanded = declared_expansion(instance, self._stages[instance])
+            self._expanded[instance] = expanded
         return expanded.head + expanded.tails[item]
 
     def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
@@ -88,10 +103,7 @@ class Declared:
             indices = range(done + 1, min(done + 1, max(round(stage.rounds), 1)) + 1)
             self._rounds[instance] = done + 1
         scopes = [declared_scope(instance, index, stage) for index in indices]
-        workflow = instance.rpartition("/")[0]
-        for scope in scopes:
-            for each in scope.stages:
-                self._stages[f"{workflow}/{each.id}"] = each
+        self._know_scopes(instance, scopes)
         return Revealed(instance=instance, scopes=tuple(scopes))
 
     def _twins(self, stage: Stage, expanded: Expanded) -> tuple[Twin, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from fate.domain.messages import (
     Activity,
     Call,
     Cancelled,
+    Command,
     DeviceLost,
     Done,
     Dropped,
@@ -30,11 +31,17 @@ from fate.domain.messages import (
     Unload,
     Warm,
 )
+from fate.drivers.recover import without_finished
 from fate.drivers.tool_pool import ToolPool
 from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
 
 if TYPE_CHECKING:
     from fate.workflow.own_code import OwnCall
+
+_DOUBTFUL = (
+    "it may have run already, in the process that was interrupted, and is not pure; "
+    "`fate resume --rerun-tools` runs it again"
+)
 
 
 class Work(Protocol):
@@ -69,6 +76,10 @@ class Work(Protocol):
 
     def learn(self, request: CallRequest, result: CallResult) -> None:
         """Learn from an answer how long texts are in tokens."""
+        ...
+
+    def recall(self, message: Event | Command) -> None:
+        """Take note of what a former process recorded."""
         ...
 
 
@@ -131,10 +142,30 @@ class Executor:
         self._own_tools, self._in_thread = own_tools or ToolPool(), in_thread
         #: Largest resident set each device process reported after a load [B].
         self.rss_bytes: dict[str, int] = {}
+        self._finished: Mapping[InstanceId, set[int]] = {}
+        self._doubtful: frozenset[tuple[InstanceId, int]] = frozenset()
+        self._gone = set[tuple[InstanceId, int]]()
+
+    def recall(
+        self,
+        told: Iterable[Event | Command],
+        finished: Mapping[InstanceId, set[int]],
+        doubtful: frozenset[tuple[InstanceId, int]],
+    ) -> None:
+        """Take in what former processes did, see `drivers.recover.Recovered`."""
+        self._finished, self._doubtful = finished, doubtful
+        for message in told:
+            if isinstance(message, Dropped):
+                self._gone.add((message.instance, message.item))
+            instance: InstanceId = getattr(message, "instance", "")
+            works = [self.work_of(instance)] if instance else self.works.values()
+            for work in works:
+                work.recall(message)
 
     def expand(self, instance: InstanceId) -> Event:
         """Render an instance whose parents are done."""
-        return self.work_of(instance).expand(instance)
+        event = self.work_of(instance).expand(instance)
+        return without_finished(event, self._finished, self._gone) if self._finished else event
 
     def reuse(self, command: Reuse) -> None:
         """Store a finished item's text as that of its twin."""
@@ -212,6 +243,8 @@ class Executor:
     async def _tool(self, activity: int, chunk: Chunk, emit: Callable[[Event], None]) -> Event:
         work = self.work_of(chunk.instance)
         for item in range(chunk.start, chunk.stop):
+            if (chunk.instance, item) in self._doubtful:
+                return Failed(activity=activity, reason=_DOUBTFUL, retryable=False)
             own = work.own_call(chunk.instance, item)
             if own is not None:
                 text = await self._own_tools.run(own)

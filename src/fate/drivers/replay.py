@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import ReplayError
 from fate.domain.graph import Chunk
-from fate.domain.messages import Command, Planned, Record, RequestPlan
+from fate.domain.messages import Command, Planned, Record, RequestPlan, Resumed
 from fate.domain.plan import Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Setup, answer, record
@@ -33,6 +33,7 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
     """
     core = setup.scheduler()
     for number, recorded in enumerate(records):
+        core = _core_of(recorded, core, setup)
         _check(number, recorded, core.handle(recorded.events, recorded.at_s))
     return core
 
@@ -58,6 +59,7 @@ def decisions(
     core = setup.scheduler()
     asked: Snapshot | None = None
     for number, recorded in enumerate(records):
+        core = _core_of(recorded, core, setup)
         commands = core.handle(recorded.events, recorded.at_s)
         if check:
             _check(number, recorded, commands)
@@ -91,3 +93,10 @@ def replan(records: Iterable[Record], setup: Setup) -> Iterator[tuple[Decision, 
         plan = event.plan if isinstance(event, Planned) else None
         memo = decision.plan.memo
         yield decision, plan
+
+
+def _core_of(recorded: Record, core: Scheduler, setup: Setup) -> Scheduler:
+    """Return the core that a record was made by: a new one where a run began afresh."""
+    if any(isinstance(event, Resumed) and event.afresh for event in recorded.events):
+        return setup.scheduler()
+    return core

@@ -37,6 +37,7 @@ from fate.domain.messages import (
 from fate.domain.messages import Cancel as CancelCommand
 from fate.drivers.clock import Clock, WallClock
 from fate.drivers.execute import Executor
+from fate.drivers.recover import Recovered
 from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflow_ends
 from fate.engines.base import EngineError
 from fate.policy.base import Policy
@@ -162,17 +163,35 @@ class Runtime:
         Returns:
             The outcome; `records` is empty, the journal has them.
         """
-        ended: dict[str, WorkflowEnded] = {}
-        last_end_s = 0.0
+        if not graphs:
+            return Outcome(makespan_s=0.0, records=(), ended={})
         for graph in graphs:
             self.post(Submitted(graph=graph))
+        return await self._until_end({}, 0.0)
+
+    async def resume(self, left: Recovered) -> Outcome:
+        """Go on where a former process left a run, to the end; the clock goes on from there too.
+
+        Returns:
+            The outcome of the run as a whole.
+        """
+        self._core = left.core
+        self._executor.recall(left.told, left.finished, left.doubtful)
+        for event in left.events:
+            self.post(event)
+        for command in left.again:
+            self._execute(command)
+        return await self._until_end(dict(left.ended), left.at_s)
+
+    async def _until_end(self, ended: dict[str, WorkflowEnded], last_end_s: float) -> Outcome:
+        begun = False
         try:
-            while graphs and not (ended and self._core.finished):
+            while not (begun and self._core.finished):
                 await self._clock.wait(self._mail)
                 if self._crash is not None:
                     raise self._crash
                 now_s, commands = self._turn()
-                ends = workflow_ends(commands)
+                begun, ends = True, workflow_ends(commands)
                 if ends:
                     ended.update(ends)
                     last_end_s = now_s

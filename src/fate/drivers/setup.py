@@ -23,6 +23,7 @@ from fate.domain.messages import (
     Planned,
     Record,
     RequestPlan,
+    Resumed,
     Revealed,
     Skipped,
     Submitted,
@@ -66,6 +67,7 @@ class Outcome:
 
 #: Place of each kind of event in a batch; outcomes are ordered among themselves.
 _PLACES: dict[type, int] = {
+    Resumed: -1,
     Submitted: 0,
     Expanded: 1,
     Skipped: 1,
@@ -85,8 +87,8 @@ _LAST = 4
 def in_order(events: Sequence[Event]) -> list[Event]:
     """Return a batch in canonical order, so that drivers which collect it differently agree.
 
-    Workflows, then expansions, then outcomes by activity (items before their end), then what
-    happened to devices and to the run, then plans and alarms.
+    That a run goes on, workflows, then expansions, then outcomes by activity (items before their
+    end), then what happened to devices and to the run, then plans and alarms.
     """
     return sorted(events, key=_place) if len(events) > 1 else list(events)
 

@@ -116,7 +116,8 @@ class Fold:
                 self.book.submit(event.graph, self.now_s)
             case m.Expanded():
                 twins = [twin.item for twin in event.twins]
-                self.book.expanded(event.instance, len(event.tails), self.now_s, twins)
+                items = len(event.tails)
+                self.book.expanded(event.instance, items, self.now_s, twins, event.done)
             case m.Skipped():
                 self.book.skipped(event.instance, self.now_s)
             case m.Revealed():

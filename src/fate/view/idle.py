@@ -58,6 +58,8 @@ class IdleWatch:
         for event in events:
             if isinstance(event, m.CancelAll):
                 self._stopping = True
+            elif isinstance(event, m.Resumed):
+                self._stopping = False
             self._changed = self._changed or isinstance(event, _TRIGGERS)
         if self._changed and self._asked_s is None and any(map(self._could_start, self._lanes)):
             self._asked_s, self._changed = self._now_s, False

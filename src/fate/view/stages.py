@@ -28,8 +28,12 @@ class StageBook:
     # --- what comes ----------------------------------------------------------------------
 
     def submit(self, graph: Graph, now_s: float) -> None:
-        """Enter a workflow's stages."""
-        self.workflows[graph.id] = WorkflowSpan(id=graph.id, start_s=now_s)
+        """Enter a workflow's stages, anew where it begins afresh; it is as old as it was."""
+        before = self.workflows.get(graph.id)
+        if before is not None:
+            self._forget(before)
+        start_s = now_s if before is None else before.start_s
+        self.workflows[graph.id] = WorkflowSpan(id=graph.id, start_s=start_s)
         self.open_workflows += 1
         self._by_workflow[graph.id] = []
         self._enter(graph.id, graph.stages, None, 0)
@@ -43,14 +47,19 @@ class StageBook:
                 self._abandon(parent, now_s)
 
     def expanded(
-        self, instance: InstanceId, items: int, now_s: float, twins: Iterable[int] = ()
+        self,
+        instance: InstanceId,
+        items: int,
+        now_s: float,
+        twins: Iterable[int] = (),
+        done: Iterable[int] = (),
     ) -> None:
-        """Items of a stage are known and ready, unless it ended meanwhile."""
+        """Items of a stage are known and ready, unless it ended or they were finished before."""
         run = self.stages[instance]
         if run.over or run.skipped:
             return
         self.waiting[run.stage.model] -= 1
-        run.total, run.ready_s, run.twins = items, now_s, set(twins)
+        run.total, run.ready_s, run.twins, run.done = items, now_s, set(twins), set(done)
         self.count(run, before=0)
         self._complete(run, now_s)
 
@@ -187,6 +196,15 @@ class StageBook:
             self.waiting[model] = self.waiting.get(model, 0) + run.waiting
         self._by_workflow[workflow] += own.values()
         return list(own.values())
+
+    def _forget(self, workflow: WorkflowSpan) -> None:
+        """Take a workflow's stages out again."""
+        if workflow.status is None:
+            self.end(workflow)
+        for run in self._by_workflow.pop(workflow.id):
+            self.done_stages -= run.status == "done"
+            self.skipped_stages -= run.status == "skipped"
+            del self.stages[run.instance]
 
     def _complete(self, run: StageRun, now_s: float) -> None:
         """Note that a run has ended, if its last item has, and what follows from that."""

@@ -26,6 +26,7 @@ from fate.domain.messages import (
     Event,
     Expanded,
     ExpandFailed,
+    Resumed,
     Revealed,
     Skipped,
 )
@@ -87,6 +88,7 @@ class Expander:
         self._twins = twins if spec.reuse else None
         self._expansions: dict[InstanceId, Expansion] = {}
         self._rounds: dict[InstanceId, int] = {}
+        self._afresh = False
 
     def graph(self) -> Graph:
         """Return the graph to submit, with what is known of its prompts before anything runs."""
@@ -125,7 +127,7 @@ class Expander:
         if group.stage.loop:
             before = self._rounds.get(instance)
             if before is None:
-                before = self._values.settled().rounds(group)
+                before = 0 if self._afresh else self._values.settled().rounds(group)
             ended = before > 0 and self._values.ends(Frame(group, before))
             frames = [] if ended else [Frame(group, before + 1)]
             self._rounds[instance] = before + len(frames)
@@ -156,8 +158,11 @@ class Expander:
         """Take note of what a former process recorded, for what outputs alone do not tell.
 
         Which items were dropped without a default, and how many rounds were begun. Other messages
-        and other workflows' mean nothing here.
+        and other workflows' mean nothing here. A run that begins afresh asks for all rounds again.
         """
+        if isinstance(message, Resumed):
+            self._afresh = message.afresh
+            return
         if not isinstance(message, Dropped | Revealed):
             return
         if not message.instance.startswith(f"{self.workflow_id}/"):
