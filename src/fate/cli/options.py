@@ -1,6 +1,7 @@
 """Options that several commands share, and their parsing."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -20,6 +21,35 @@ Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the policy, e.g. depth=1."),
 ]
+Inputs: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads it."),
+]
+ClusterFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--cluster", metavar="FILE", help="Cluster file; by default made from this machine."
+    ),
+]
+OutFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write results as JSON Lines, in order of inputs."),
+]
+JsonFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the summary as JSON; - is stdout."),
+]
+TimelineFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--timeline", metavar="FILE", help="Write the timeline as one HTML file."),
+]
+NoReuse: TypeAlias = Annotated[
+    bool, typer.Option("--no-reuse", help="Make every call, identical ones too.")
+]
+Plain: TypeAlias = Annotated[
+    bool, typer.Option("--plain", help="Progress lines instead of the live view.")
+]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="No progress at all.")]
 
 
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, str]:

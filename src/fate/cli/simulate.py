@@ -9,7 +9,18 @@ import msgspec
 import typer
 
 from fate import __version__
-from fate.cli.options import PolicyName, Roles, Settings, parse_pairs, parse_settings
+from fate.cli.options import (
+    ClusterFile,
+    Inputs,
+    JsonFile,
+    PolicyName,
+    Roles,
+    Settings,
+    TimelineFile,
+    parse_pairs,
+    parse_settings,
+)
+from fate.cli.publish import write_json
 from fate.cli.timeline import sheet_of
 from fate.domain.graph import Graph, Stage
 from fate.drivers.setup import Outcome, Setup
@@ -31,14 +42,8 @@ def simulate(
     workflows: Annotated[
         list[Path], typer.Argument(metavar="WORKFLOW...", help="Workflow files (YAML).")
     ],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; NAME=@FILE reads it."),
-    ] = None,
-    cluster: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Cluster file; by default made from this machine."),
-    ] = None,
+    inputs: Inputs = None,
+    cluster: ClusterFile = None,
     roles: Roles = None,
     policy: PolicyName = None,
     settings: Settings = None,
@@ -57,13 +62,8 @@ def simulate(
     failure_rate: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Probability that an attempt of a call fails.")
     ] = 0.0,
-    json_: Annotated[
-        str | None,
-        typer.Option("--json", metavar="FILE", help="Write the summary as JSON; - is stdout."),
-    ] = None,
-    timeline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the timeline as one HTML file.")
-    ] = None,
+    json_: JsonFile = None,
+    timeline: TimelineFile = None,
     decisions: Annotated[
         bool, typer.Option("--decisions", help="Print the decision log, one JSON line per step.")
     ] = False,
@@ -162,12 +162,7 @@ def _show(
         print(json_line({"simulated": True, "policy": figures.policy, "seed": figures.seed}))
         for record in outcome.records:
             print(msgspec.json.encode(record).decode())
-    if target is not None:
-        text = msgspec.json.format(msgspec.json.encode(figures), indent=2).decode() + "\n"
-        if target == "-":
-            sys.stdout.write(text)
-        else:
-            Path(target).write_text(text, encoding="utf-8")
+    write_json(figures, target)
     print(render(figures, fold(setup.cluster, outcome.records)), file=sys.stderr)
     for end in outcome.ended.values():
         if end.status != "ok":

@@ -55,7 +55,7 @@ class Fold:
         self.book = StageBook()
         self.open: dict[m.ActivityId, OpenBar] = {}
         self.counts = Counts()
-        self._idle = IdleWatch([self.lanes[device] for device in self._devices], self.book)
+        self.idle = IdleWatch([self.lanes[device] for device in self._devices], self.book)
 
     def add(self, record: m.Record) -> None:
         """Apply the next record."""
@@ -64,12 +64,12 @@ class Fold:
         self.now_s = record.at_s
         planning = any(isinstance(event, _PLANNING) for event in record.events)
         self._unplanned = FALLBACK if planning else OVERDUE
-        self._idle.advance(record.at_s)
+        self.idle.advance(record.at_s)
         for event in record.events:
             self._event(event)
         for command in record.commands:
             self._command(command)
-        self._idle.after(record.events)
+        self.idle.after(record.events)
 
     def history(self) -> History:
         """Return everything so far; what still runs ends now, as `running`."""
@@ -83,7 +83,7 @@ class Fold:
             start_s=start_s,
             end_s=end_s,
             bars=tuple(bar for _, bar in bars),
-            idle=self._idle.spans(start_s, end_s),
+            idle=self.idle.spans(start_s, end_s),
             stages=self.book.spans(),
             workflows=workflows,
             plans=tuple(self._plans),
@@ -310,7 +310,7 @@ class Fold:
         self._count(interruptions=1)
 
     def _planned(self, event: m.Planned | m.PlanFailed) -> None:
-        waited_s = self._idle.planned()
+        waited_s = self.idle.planned()
         if isinstance(event, m.PlanFailed):
             self._plans.append(
                 PlanSpan(

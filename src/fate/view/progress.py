@@ -1,11 +1,12 @@
 """Plain progress lines while a run goes on; for terminals and log files alike."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from fate.domain import messages as m
 from fate.domain.catalog import Cluster
 from fate.view.bars import OpenBar
 from fate.view.fold import Fold
+from fate.view.news import short, troubles
 from fate.view.stage_run import StageRun
 
 #: Commands and events that change what a line says.
@@ -38,9 +39,9 @@ class Progress:
 
     def add(self, record: m.Record, clock_s: float) -> None:
         """Take the next record in; `clock_s` is the reader's time, which limits the rate."""
-        troubles = list(self._troubles(record))
+        found = list(troubles(self.fold, record))
         self.fold.add(record)
-        for trouble in troubles:
+        for trouble in found:
             self._line(record.at_s, trouble)
         self._news = self._news or any(
             isinstance(message, _NEWS) for message in (*record.events, *record.commands)
@@ -54,35 +55,6 @@ class Progress:
 
     def _line(self, at_s: float, text: str) -> None:
         self._write(f"{self._mark}{at_s:.1f}s  {text}")
-
-    def _troubles(self, record: m.Record) -> Iterator[str]:
-        """Yield what must not be missed; called before the record closes its activities."""
-        for event in record.events:
-            if isinstance(event, m.Failed) and event.activity in self.fold.open:
-                bar = self.fold.open[event.activity].bar
-                what = f"{bar.kind} {self._short(bar.instance) or bar.model}"
-                yield f"{what} on {bar.device} failed: {event.reason}"
-            elif isinstance(event, m.DeviceLost):
-                yield f"device {event.device} lost: {event.reason}"
-            elif isinstance(event, m.DeviceReady):
-                yield f"device {event.device} is back"
-            elif isinstance(event, m.PlanFailed):
-                yield f"planning failed, going on without: {event.reason}"
-            elif isinstance(event, m.ExpandFailed):
-                yield f"{self._short(event.instance)} cannot be rendered: {event.reason}"
-        yield from self._verdicts(record)
-
-    def _verdicts(self, record: m.Record) -> Iterator[str]:
-        """Yield what the core made of it: the end of workflows, devices it trusts or does not."""
-        for command in record.commands:
-            if isinstance(command, m.WorkflowEnded):
-                reason = f": {command.reason}" if command.reason else ""
-                yield f"workflow {command.workflow} {command.status}{reason}"
-            elif isinstance(command, m.Drained):
-                again = f"tried again at {command.until_s:.1f} s"
-                yield f"device {command.device} drained, {again}: {command.reason}"
-            elif isinstance(command, m.Readmitted):
-                yield f"device {command.device} does well again"
 
     def _state(self) -> str:
         """Return what is going on: maps with their items, then calls and loads, then totals."""
@@ -102,13 +74,9 @@ class Progress:
             return f"{bar.kind}ing {bar.model} {where}"
         if opened.run is None:
             return f"{bar.kind} {bar.model} {where}"
-        return self._stage(opened.run) or f"{self._short(bar.instance)} running {where}"
+        return self._stage(opened.run) or f"{short(self.fold, bar.instance)} running {where}"
 
     def _stage(self, run: StageRun) -> str:
         if run.total is None or run.total <= 1:
             return ""
-        return f"{self._short(run.instance)} {len(run.done)}/{run.total}"
-
-    def _short(self, instance: str) -> str:
-        """Return an instance's name without its workflow, where there is only one."""
-        return instance.partition("/")[2] if len(self.fold.book.workflows) == 1 else instance
+        return f"{short(self.fold, run.instance)} {len(run.done)}/{run.total}"

@@ -1,0 +1,128 @@
+"""What is said of a run while it goes on: plain lines, or the live view on a terminal."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from fate import registry
+from fate.domain.catalog import Cluster
+from fate.domain.messages import Record
+from fate.drivers.clock import WallClock
+from fate.drivers.outlook import Outlook
+from fate.drivers.run import Runtime
+from fate.jobs import Job
+from fate.session import Choice, choose
+from fate.view.fold import Fold
+from fate.view.progress import Progress
+from fate.view.screen import Gauges
+
+if TYPE_CHECKING:
+    from fate.view.live import LiveView
+
+
+class Show:
+    """Progress of one run, fed record by record; `outlook` predicts its end meanwhile."""
+
+    def __init__(self, job: Job, choice: Choice, *, quiet: bool, plain: bool) -> None:
+        policy, self._policy_name, _ = choose(job, choice)
+        cores = len(os.sched_getaffinity(0))
+        cheaper = registry.build("policy", "late-eft")
+        self.outlook = Outlook(policy, cheaper=cheaper, cores=cores)
+        self.predicted_s: float | None = None
+        self._title, self._quiet = job.name, quiet
+        self._clock = WallClock()
+        self._runtime: Runtime | None = None
+        self._progress = Progress(job.resolved.cluster, self._line)
+        watched = not (quiet or plain) and _terminal()
+        self._view = _view(job.resolved.cluster, self._gauges) if watched else None
+
+    @property
+    def fold(self) -> Fold:
+        """The history of the run so far."""
+        return self._progress.fold if self._view is None else self._view.fold
+
+    def say(self, line: str) -> None:
+        """Show a line, unless nothing is to be said."""
+        if self._view is None:
+            self._line(line)
+        else:
+            self._view.say(line)
+
+    def add(self, record: Record) -> None:
+        """Take the next record in."""
+        if self._view is None:
+            self._progress.add(record, self._clock.now_s())
+        else:
+            self._view.add(record)
+
+    def started(self, runtime: Runtime) -> None:
+        """The run begins: predict its end, and let Ctrl-C end it cleanly."""
+        self._runtime = runtime
+        self.outlook.start(runtime)
+        _on_interrupt(runtime, self)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncGenerator[None]:
+        """Draw while the run goes on; whatever ends it, the terminal is given back."""
+        try:
+            if self._view is None:
+                yield
+            else:
+                async with self._view:
+                    yield
+        finally:
+            await self.outlook.stop()
+
+    def _line(self, line: str) -> None:
+        if not self._quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def _gauges(self, view: "LiveView") -> Gauges:
+        runtime, points = self._runtime, self.outlook.points
+        if runtime is None:
+            return Gauges(title=self._title, policy=self._policy_name, now_s=0.0)
+        now_s, fleet = runtime.now_s, runtime.core.fleet
+        chains = {activity: fleet.chain(activity) for activity in view.fold.open}
+        return Gauges(
+            title=self._title,
+            policy=self._policy_name,
+            now_s=now_s,
+            first_end_s=self.predicted_s,
+            expected_end_s=points[-1][1] if points else self.predicted_s,
+            expected_s={a: c.steps[0].expected_s for a, c in chains.items() if c is not None},
+            cpu_share=runtime.usage.cpu_s / max(now_s * self.outlook.cores, 1e-9),
+            tokens_per_s=view.tokens_per_s(now_s),
+            events=tuple(view.news),
+        )
+
+
+def _view(cluster: Cluster, gauges: "Callable[[LiveView], Gauges]") -> "LiveView":
+    """Return the view; rich is imported only where there is a terminal to show it on."""
+    from fate.view.live import LiveView
+
+    return LiveView(cluster, gauges)
+
+
+def _terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _on_interrupt(runtime: Runtime, show: Show) -> None:
+    """Ctrl-C ends the run cleanly; the second one cancels the whole task."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def first() -> None:
+        show.say("stopping: what is finished is kept; Ctrl-C again stops at once")
+        runtime.stop("cancelled by the user")
+        loop.add_signal_handler(signal.SIGINT, second)
+
+    def second() -> None:
+        if task is not None:
+            task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, first)
+    loop.add_signal_handler(signal.SIGTERM, first)
