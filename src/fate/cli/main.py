@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "simulate": Entry("fate.cli.simulate:simulate", "Run workflows in virtual time."),
     "timeline": Entry("fate.cli.timeline:timeline", "Write a run's timeline, or compare two."),
     "explain": Entry("fate.cli.explain:explain", "Show why a stage of a run went where it went."),
+    "compare": Entry("fate.cli.compare:compare", "Simulate a run's work under other policies."),
     "replay": Entry("fate.cli.replay:replay", "Check a run's journal, or decide it anew."),
     "validate": Entry("fate.cli.validate:validate", "Report every problem of workflow files."),
     "schema": Entry("fate.cli.schema:schema", "Print the JSON Schema of a file format."),

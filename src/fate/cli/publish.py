@@ -12,6 +12,7 @@ import msgspec
 
 from fate.cli.show import Show
 from fate.cli.timeline import kept_sheet
+from fate.cli.verdict import verdict
 from fate.domain.errors import FateError
 from fate.jobs import Job
 from fate.session import Finished
@@ -77,6 +78,8 @@ def publish(
         _print_outputs(figures.outputs)
     print(render(figures, history), file=sys.stderr)
     print(_memory(job, finished), file=sys.stderr)
+    for line in verdict(show.fold, journal_path):
+        print(line, file=sys.stderr)
     for end in finished.ended:
         if end.status == "failed":
             print(f"failed: {end.workflow}: {end.reason}", file=sys.stderr)

@@ -98,8 +98,8 @@ class Estimator:
         if found is None:
             base = self._base[d, m]
             found = (
-                _scaled(base.prefill, self._factor(d, m, "prefill")),
-                _scaled(base.decode, self._factor(d, m, "decode")),
+                scaled(base.prefill, self._factor(d, m, "prefill")),
+                scaled(base.decode, self._factor(d, m, "decode")),
             )
             self._rates[d, m] = found
         return found
@@ -154,8 +154,8 @@ class Estimator:
             costs[self._cluster.devices[d].id][self._cluster.models[m].id] = CallCosts(
                 load_s=base.load_s * load,
                 unload_s=base.unload_s * unload,
-                prefill=_scaled(base.prefill, prefill),
-                decode=_scaled(base.decode, decode),
+                prefill=scaled(base.prefill, prefill),
+                decode=scaled(base.decode, decode),
             )
         slowdown = {
             self._cluster.devices[d].id: tuple(math.exp(a.mean) for a in averages)
@@ -217,6 +217,7 @@ class Estimator:
         )
 
 
-def _scaled(coefficients: Coefficients, factor: float) -> Coefficients:
+def scaled(coefficients: Coefficients, factor: float) -> Coefficients:
+    """Return coefficients of a cost that is `factor` times as high."""
     fixed, per_token, per_depth = coefficients
     return fixed * factor, per_token * factor, per_depth * factor

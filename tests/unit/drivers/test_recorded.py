@@ -1,0 +1,66 @@
+"""A run's workload, put before other policies."""
+
+import pytest
+from tests.graphs import MIB, cluster, mixed, profile
+
+from fate.drivers.recorded import carry_over, learned, recording, resimulate
+from fate.drivers.setup import Outcome, Setup
+from fate.drivers.simulate import simulate
+from fate.drivers.world import Truth
+from fate.policy.baselines.greedy import LateEft
+from fate.registry import build
+from fate.view.fold import fold
+
+
+def setup() -> Setup:
+    """Two devices under a policy without a search."""
+    of = cluster()
+    return Setup(cluster=of, profile=profile(of), policy=LateEft())
+
+
+def noisy() -> Outcome:
+    """A run whose answers are longer and shorter than declared."""
+    graphs = [(0.3 * n, graph) for n, graph in enumerate(mixed())]
+    truth = Truth(profile=setup().profile, length_noise=0.5)
+    return simulate(graphs, setup(), truth)
+
+
+def test_the_own_policy_meets_the_same_run_again() -> None:
+    """Arrivals, prompts and true lengths are the run's: so is everything that follows."""
+    run = noisy()
+    again = resimulate(recording(run.records), setup(), setup().profile)
+    assert again.records == run.records
+
+
+def test_another_policy_has_the_same_work_to_do() -> None:
+    """Every item with its tokens; only who runs it where differs."""
+    run = noisy()
+    of = cluster()
+    other = Setup(cluster=of, profile=profile(of), policy=build("policy", "round-robin"))
+    again = resimulate(recording(run.records), other, profile(of))
+    mine, theirs = (fold(of, outcome.records) for outcome in (run, again))
+    assert again.records != run.records
+    assert mine.counts.output_tokens == theirs.counts.output_tokens
+    assert mine.counts.prompt_tokens == theirs.counts.prompt_tokens
+
+
+def test_what_a_run_learned_is_what_things_cost() -> None:
+    """A world that is twice as slow as the profile is found out."""
+    of = cluster()
+    slow = Truth(profile=profile(of, 2.0))
+    run = simulate([(0.0, graph) for graph in mixed()], setup(), slow)
+    found = learned(run.records, of, profile(of))
+    costs = [(found.costs[d.id]["A"], profile(of).costs[d.id]["A"]) for d in of.devices]
+    assert [new.decode[1] / old.decode[1] for new, old in costs] == pytest.approx([2.0, 2.0])
+    again = resimulate(recording(run.records), setup(), found)
+    assert again.makespan_s == pytest.approx(run.makespan_s, rel=1e-3)
+
+
+def test_costs_are_carried_to_devices_alike() -> None:
+    """A third device of the same engine costs what the first does; an unknown one is guessed."""
+    two, three = cluster(2), cluster(3)
+    moved = carry_over(profile(two, 3.0), two, three)
+    assert moved.costs["d2"] == moved.costs["d0"] == profile(two, 3.0).costs["d0"]
+    small = cluster(2, memory_mib=40)
+    assert list(carry_over(profile(two), two, small).costs["d0"]) == ["A"]
+    assert small.devices[0].memory_bytes == 40 * MIB
