@@ -15,7 +15,8 @@ import msgspec
 
 from fate.domain.errors import FateError
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+#: What the program may be called.
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -41,7 +42,7 @@ def chromium_path() -> str:
     Raises:
         BrowserError: there is none.
     """
-    for name in _NAMES:
+    for name in NAMES:
         if path := shutil.which(name):
             return path
     raise BrowserError(

@@ -144,10 +144,15 @@ class Chart {
       const width = Math.max(b - a, Math.min(1.5 * (end - start), this.span));
       this.look((start + end - width) / 2, (start + end + width) / 2);
     }
+    this.scrollTo({run, bar});
+  }
+
+  // Scrolls the page until a bar's row is between the axis and `bottom` of the screen.
+  scrollTo({run, bar}, bottom = innerHeight) {
     const place = this.places[run.number].get(run.row[bar]);
     const top = this.canvas.getBoundingClientRect().top + place.top;
-    const fixed = $("top").getBoundingClientRect().bottom;
-    if (top < fixed || top + 40 > innerHeight) scrollBy({top: top - innerHeight / 2});
+    const fixed = $("top").offsetHeight;
+    if (top < fixed || top + 40 > bottom) scrollBy({top: top - (fixed + bottom) / 2 + 20});
   }
 
   // --- picking ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ const CLICK = 5;
 function listen(chart) {
   const {canvas} = chart;
   const pointers = new Map();
-  let moved = 0, lastWheel = 0;
+  let moved = 0, lastWheel = -Infinity;
 
   // A scroll that began elsewhere on the page goes on scrolling it.
   addEventListener("wheel", (event) => {

@@ -161,6 +161,8 @@ function opened(hit, focus = false) {
   $("tip").hidden = true;
   panel(chart, hit, focus);
   if (back) chart.canvas.focus();
+  if (hit && getComputedStyle($("panel")).position === "fixed")
+    chart.scrollTo(hit, innerHeight - $("panel").offsetHeight);
   chart.draw();
   remember();
 }
