@@ -1,6 +1,7 @@
 """`fate validate`: everything that is wrong with workflow and cluster files, at once."""
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from fate.domain.errors import FateError
 from fate.workflow.context import check_context
 from fate.workflow.load import load_workflow
 from fate.workflow.source import read_yaml
-from fate.workflow.spec import ModelStage, WorkflowSpec
+from fate.workflow.spec import GroupStage, ModelStage, Stage, WorkflowSpec
 from fate.workflow.tasks import check_tasks
 
 
@@ -52,13 +53,24 @@ def _check(file: Path, cluster: ClusterSpec | None) -> str:
 
 
 def _summary(spec: WorkflowSpec) -> str:
-    calls = [stage for stage in spec.stages.values() if isinstance(stage, ModelStage)]
+    stages = list(_all_stages(spec.stages))
+    calls = [stage for stage in stages if isinstance(stage, ModelStage)]
     used = {stage.model for stage in calls}
+    maps = sum(stage.map is not None for stage in stages)
+    loops = sum(stage.repeat is not None for stage in stages)
     return (
-        f"{_count(len(spec.stages), 'stage')} ({_count(len(calls), 'model stage')}, "
-        f"{_count(sum(s.map is not None for s in spec.stages.values()), 'map')}), "
+        f"{_count(len(stages), 'stage')} ({_count(len(calls), 'model stage')}, "
+        f"{_count(maps, 'map')}, {_count(loops, 'loop')}), "
         f"{_count(len(used), 'role')}, {_count(len(spec.inputs), 'input')}"
     )
+
+
+def _all_stages(stages: Mapping[str, Stage]) -> Iterator[Stage]:
+    """Yield stages and those inside of groups."""
+    for stage in stages.values():
+        yield stage
+        if isinstance(stage, GroupStage):
+            yield from _all_stages(stage.stages)
 
 
 def _count(number: int, what: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 from platformdirs import user_cache_path
 
-from fate.domain.graph import InstanceId, Stage, written_id
+from fate.domain.graph import InstanceId, Scope, Stage, written_id
 from fate.domain.messages import (
     ActivityId,
     Call,
@@ -112,7 +112,9 @@ class Observer:
         """Take note of one step."""
         for event in record.events:
             match event:
-                case ItemDone(activity=activity, output_tokens=tokens) if tokens:
+                case ItemDone(activity=activity, output_tokens=tokens) if (
+                    tokens and activity in self._calls
+                ):
                     stage = self._of(self._calls[activity])
                     stage.count += 1
                     stage.tokens.append(tokens)
@@ -133,20 +135,27 @@ class Observer:
                 seen.skipped += 1.0
             case Expanded(tails=tails):
                 seen.ran += _ROUND.search(instance) is None  # its loop was asked already
-                if self._stages[instance].mapped:
+                stage = self._stages.get(instance)
+                if stage is not None and stage.mapped:
                     seen.items.append(len(tails))
             case Revealed(scopes=scopes):
                 workflow = instance.partition("/")[0]
                 for scope in scopes:
                     self._know(workflow, scope.stages)
-                if not self._stages[instance].loop:
-                    seen.ran += 1.0
-                    seen.items.append(len(scopes))
-                elif scopes:
-                    seen.ran += instance not in self._rounds
-                    self._rounds[instance] = scopes[-1].index
-                else:
-                    seen.rounds.append(self._rounds[instance])
+                self._revealed(instance, seen, scopes)
+
+    def _revealed(self, instance: InstanceId, seen: StageHistory, scopes: Sequence[Scope]) -> None:
+        group = self._stages.get(instance)
+        if group is None:
+            return  # a former process was told what it is
+        if not group.loop:
+            seen.ran += 1.0
+            seen.items.append(len(scopes))
+        elif scopes:
+            seen.ran += instance not in self._rounds
+            self._rounds[instance] = scopes[-1].index
+        elif instance in self._rounds:
+            seen.rounds.append(self._rounds[instance])
 
     def _know(self, workflow: str, stages: Sequence[Stage]) -> None:
         self._stages.update({f"{workflow}/{stage.id}": stage for stage in stages})

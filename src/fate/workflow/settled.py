@@ -6,6 +6,9 @@ from fate.domain.graph import InstanceId
 from fate.workflow.places import Frame, Place, Places
 from fate.workflow.texts import ExpandError
 
+#: The "item" of an instance that was given up as a whole, before it had items.
+WHOLE = -1
+
 State: TypeAlias = Literal["open", "done", "skipped"]
 
 

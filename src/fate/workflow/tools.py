@@ -85,7 +85,8 @@ def split(text: str, spec: SplitTool) -> list[str]:
 
 def join(value: Json, separator: str) -> str:
     """Put the elements of a list together to one text; what is none is left out."""
-    return separator.join(as_text(each) for each in _list(value) if each is not None)
+    elements: Sequence[Any] = () if value is None else _list(value)
+    return separator.join(as_text(each) for each in elements if each is not None)
 
 
 def select(value: Json, spec: SelectTool) -> Json:

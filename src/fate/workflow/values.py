@@ -233,16 +233,18 @@ class Values:
     # --- outputs -------------------------------------------------------------------------------
 
     def _value(self, place: Place) -> Json:
-        if place.stage.body:
-            if not place.stage.loop:
-                values = [self.frame_value(frame) for frame in self._frames(place)]
-                return [value for value in values if value is not None]
+        if place.stage.loop:
             rounds = (self.frame_value(frame) for frame in reversed(self._frames(place)))
             return next((value for value in rounds if value is not None), None)
-        found = [self._decoded(place, text) for _, text in self.stored(place.instance)]
-        if place.stage.spec.map is not None:
-            return found
-        return found[0] if found else None
+        if place.stage.body:
+            values = [self.frame_value(frame) for frame in self._frames(place)]
+            found = [value for value in values if value is not None]
+        else:
+            found = [self._decoded(place, text) for _, text in self.stored(place.instance)]
+        if place.stage.over is None:
+            return found[0] if found else None
+        # an empty list is an output, but none that a skipped map has
+        return found if found or self.settled().state(place) != "skipped" else None
 
     def _texts(self, place: Place) -> list[list[Keyed]]:
         """Return what stands between separators: an item's text, or what a frame gives."""

@@ -406,3 +406,46 @@ def test_an_empty_group_is_done_at_once(tmp_path: Path) -> None:
     assert run.run() == {"report": "<report:0>"}
     assert run.prompts == {("w/report", 0): "R "}
     assert expected_calls(run.it.graph().stages) == 3
+
+
+SKIPPED_MAP = """
+inputs: {list: {kind: json}, go: {kind: json}}
+stages:
+  a: {kind: llm, model: fast, prompt: A}
+  each:
+    {kind: llm, model: fast, map: {over: "{{ inputs.list }}"}, when: "{{ inputs.go }}", prompt: x}
+  study:
+    kind: group
+    map: {over: "{{ inputs.list }}"}
+    when: "{{ inputs.go }}"
+    stages: {n: {kind: llm, model: fast, prompt: "{{ item }}"}}
+  end:
+    kind: llm
+    model: fast
+    prompt: |-
+      {{ stages.a.output }} {{ stages.each.output is none }} {{ stages.study.output is none }}
+  joined: {kind: tool, tool: join, of: "{{ stages.each.output }}", after: [a]}
+"""
+
+
+def test_a_skipped_map_is_none_and_an_empty_one_is_a_list(tmp_path: Path) -> None:
+    """Both leave no text; a `join` of either is empty."""
+    spec = spec_of(tmp_path, SKIPPED_MAP)
+    run = Interpreter(spec, {"go": False, "list": [1]})
+    assert run.run()["joined"] == ""
+    assert run.prompts["w/end", 0] == "<a:0> true true"
+    run = Interpreter(spec, {"go": True, "list": []})
+    assert run.run()["joined"] == ""
+    assert run.prompts["w/end", 0] == "<a:0> false false"
+
+
+def test_a_stage_given_up_as_a_whole_is_skipped(tmp_path: Path) -> None:
+    """Its list was none, say, and its policy is to go on."""
+    text = STUDY.replace("item: paper}", "item: paper}\n    on_error: skip")
+    it = expander_of(spec_of(tmp_path, text), {"papers": "no list"}, MemoryOutputs())
+    assert isinstance(it.expand("w/study"), ExpandFailed)
+    assert it.results() == {}
+    assert it.default("w/study", -1) is None
+    assert isinstance(it.expand("w/report"), Expanded)
+    parts = it.request("w/report", 0, -1).parts
+    assert "".join(part.text for part in parts) == "R "
