@@ -134,6 +134,7 @@ class Audit:
                 self._load(command)
             case Unload(device=device, model=model):
                 assert (device, model) in self.held
+                self._loader_free(self._device(device))
                 users = [c for c in self.running.values() if _place(c) == (device, model)]
                 assert not users, f"{model} is unloaded while {users}"
             case Call():
@@ -149,12 +150,19 @@ class Audit:
     def _load(self, command: Load) -> None:
         """A load reserves memory within the budget, on a device that is there."""
         device = self._device(command.device)
+        self._loader_free(device)
         assert device.id not in self.lost, f"a load on lost {device.id}"
         assert (device.id, command.model) not in self.held, f"{command.model} is there already"
         model = next(model for model in self.cluster.models if model.id == command.model)
         self.held[device.id, model.id] = model.footprint_bytes
         total = sum(size for (name, _), size in self.held.items() if name == device.id)
         assert total <= device.memory_bytes, f"{device.id} holds {total} bytes"
+
+    def _loader_free(self, device: Device) -> None:
+        """A device has one loader."""
+        mates = [c for c in self.running.values() if _device(c) == device.id]
+        busy = [c for c in mates if isinstance(c, Load | Unload)]
+        assert not busy, f"{device.id}: {busy} are under way"
 
     def _call(self, command: Call) -> None:
         """A call finds its model, a compute slot and its sequence slot free, its parents done."""

@@ -175,6 +175,12 @@ class _Rig:
                 return self.took.decode_s
             case "load":
                 seconds = physics.load_s(self.device, work.model, nonce[self.device, work.model])
+            case "save":
+                physics.park(self.device, work.model, work.sequence)
+                seconds = 0.0
+            case "restore":
+                physics.restore(self.device, work.model, work.sequence)
+                seconds = 0.0
             case "unload":
                 seconds = physics.unload_s(self.device, work.model, nonce[self.device, work.model])
         self.waits_s.append(seconds)

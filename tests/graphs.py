@@ -12,10 +12,18 @@ MIB = 1 << 20
 MODELS = {"A": (33, 0.40, 2500, 460), "B": (48, 0.45, 1370, 330), "C": (63, 0.50, 930, 240)}
 
 
-def cluster(
-    devices: int = 2, memory_mib: int = 70, slots: int = 1, sequences: int = 4, tool_slots: int = 4
+def cluster(  # each is a property of the cluster
+    devices: int = 2,
+    memory_mib: int = 70,
+    slots: int = 1,
+    sequences: int = 4,
+    tool_slots: int = 4,
+    park_bytes: int = 0,
 ) -> Cluster:
-    """Equal devices for the models A, B, C; 70 MiB hold any one of them, 100 MiB some two."""
+    """Equal devices for the models A, B, C; 70 MiB hold any one of them, 100 MiB some two.
+
+    A token of KV cache takes 100 bytes where states can be parked.
+    """
     return Cluster(
         devices=tuple(
             Device(
@@ -24,11 +32,17 @@ def cluster(
                 memory_bytes=memory_mib * MIB,
                 slots=slots,
                 sequences=sequences,
+                park_bytes=park_bytes,
             )
             for d in range(devices)
         ),
         models=tuple(
-            Model(id=name, weight_bytes=figures[0] * MIB, tokenizer="t")
+            Model(
+                id=name,
+                weight_bytes=figures[0] * MIB,
+                kv_bytes_per_token=100 if park_bytes else 0,
+                tokenizer="t",
+            )
             for name, figures in MODELS.items()
         ),
         tool_slots=tool_slots,

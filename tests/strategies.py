@@ -40,7 +40,8 @@ class Box(msgspec.Struct, kw_only=True):
     """A device of a hand-made snapshot: free in `free_in` seconds, by slot.
 
     `resident` maps models to what their sequence slots hold (positions of contents, -1 empty);
-    the first is the least recently used.
+    the first is the least recently used. `parked` maps other models to what comes back with them;
+    `parks` says whether evictions keep contents.
     """
 
     free_in: tuple[float, ...] = (0.0,)
@@ -50,6 +51,8 @@ class Box(msgspec.Struct, kw_only=True):
     sequences: int = 2
     running: tuple[int, ...] = ()
     speed: float = 1.0
+    parks: bool = False
+    parked: dict[int, tuple[int, ...]] = {}
 
 
 class Kind(msgspec.Struct, kw_only=True):
@@ -187,6 +190,11 @@ def _devices(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> di
             content_used[d, model, : len(held)] = [
                 50 + k if c >= 0 else 0 for k, c in enumerate(held)
             ]
+        for model, held in box.parked.items():
+            content[d, model, : len(held)] = held
+            content_used[d, model, : len(held)] = [
+                10 + k if c >= 0 else 0 for k, c in enumerate(held)
+            ]
         for model in box.pinned:
             pinned[d, model] = 1
     return {
@@ -198,6 +206,7 @@ def _devices(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> di
         "memory_bytes": np.array([d.memory for d in devices], dtype=np.int64),
         "content": content,
         "content_used_at": content_used,
+        "parks": np.array([[int(d.parks) for _ in models] for d in devices], np.uint8),
         "running_instance": running,
         "slowdown": np.tile(1.0 + 0.5 * np.arange(slots), (len(devices), 1)),
     }
@@ -283,8 +292,15 @@ def _boxes(draw: st.DrawFn, models: list[Kind], contents: int) -> list[Box]:
                 resident[model] = tuple(
                     draw(st.lists(held, min_size=sequences, max_size=sequences))
                 )
+        parks, held = draw(st.booleans()), st.integers(-1, contents - 1)
+        away = [m for m in range(len(models)) if m not in resident] if parks else []
+        parked = {
+            m: tuple(draw(st.lists(held, min_size=sequences, max_size=sequences))) for m in away
+        }
         boxes.append(
             Box(
+                parks=parks,
+                parked=parked,
                 free_in=tuple(draw(st.lists(_seconds(), min_size=1, max_size=3))),
                 resident=resident,
                 pinned=tuple(m for m in resident if draw(st.integers(0, 9)) == 0),

@@ -81,13 +81,15 @@ class LocalDevice(Base):
     """A device FATE loads models on: `memory` is a budget that the device process enforces.
 
     `slots` calls run at once, `sequences` prompts stay cached per model, `cores` pins the process
-    and gives it as many threads. `models` limits what may be loaded.
+    and gives it as many threads. `models` limits what may be loaded. `park` is how much of the
+    disk may hold KV states of models that are not loaded; 0 parks none.
     """
 
     engine: str = "llamacpp"
     memory: Size
     slots: int = Field(default=1, ge=1, le=64)
     sequences: int = Field(default=4, ge=1, le=64)
+    park: Annotated[Size, Field(ge=0)] = 1 << 30
     cores: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), strict=False)
     models: tuple[str, ...] = Field(default=(), strict=False)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -383,6 +385,7 @@ def _setup(
         memory_bytes=spec.memory,
         slots=spec.slots,
         sequences=spec.sequences,
+        park_bytes=spec.park,
         models=allowed,
         cores=spec.cores,
     )

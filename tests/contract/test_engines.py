@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 from unittest import mock
@@ -344,5 +344,49 @@ def test_a_model_that_writes_gives_no_vectors(check: Callable[[Check], None]) ->
         with pytest.raises(EngineError, match="cannot give a vector") as refused:
             await case.engine.call(request(model, words(5), max_tokens=0, embed=True))
         assert not refused.value.retryable
+
+    check(body)
+
+
+def test_a_saved_state_outlives_its_model(check: Callable[[Check], None]) -> None:
+    """After unload, load and restore the prompt is cached as if nothing had happened."""
+
+    async def body(case: Case) -> None:
+        model = await case.ready()
+        if not case.engine.capabilities.can_save:
+            with pytest.raises(EngineError):
+                await case.engine.save(model, 0)
+            return
+        call = request(model, words(30), sequence=2)
+        await case.engine.call(call)
+        before = await case.engine.call(call)
+        state = await case.engine.save(model, 2)
+        assert state.size_bytes > 0 or not case.first.kv_bytes_per_token
+        await case.engine.unload(model)
+        await case.engine.load(model)
+        assert await case.engine.restore(model, 1, state) >= 0.0
+        after = await case.engine.call(replace(call, sequence=1))
+        assert after.cached_tokens == before.cached_tokens > 0
+        assert after.text == before.text
+        state.discard()
+
+    check(body)
+
+
+def test_states_of_other_weights_are_refused(check: Callable[[Check], None]) -> None:
+    """Equal shapes are not enough: an engine would take the state and answer nonsense."""
+
+    async def body(case: Case) -> None:
+        model = await case.ready()
+        if not case.engine.capabilities.can_save:
+            return
+        await case.engine.call(request(model, words(30), sequence=0))
+        state = await case.engine.save(model, 0)
+        await case.engine.unload(model)
+        await case.engine.load(case.second.id)
+        with pytest.raises(EngineError, match="other weights"):
+            await case.engine.restore(case.second.id, 0, state)
+        result = await case.engine.call(request(case.second.id, words(30), sequence=0))
+        assert result.cached_tokens == 0
 
     check(body)

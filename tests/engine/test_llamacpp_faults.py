@@ -18,7 +18,7 @@ from tests.devices import MIB, SLOW, TINY, described, device, opened, request, s
 from tests.devices import written as make
 
 from fate.domain.catalog import Model
-from fate.engines import llamacpp
+from fate.engines import llamacpp, llamacpp_server
 from fate.engines.base import DeviceLostError, EngineError
 from fate.engines.llamacpp import LlamaCppEngine
 from fate.engines.llamacpp_process import DeviceChild
@@ -141,7 +141,7 @@ def test_a_stuck_device_is_killed_when_a_call_is_cancelled(
     slow: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that stands still is unhealthy; cancelling does not wait for it for ever."""
-    monkeypatch.setattr(llamacpp, "DRAIN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(llamacpp_server, "DRAIN_TIMEOUT_S", 0.3)
     monkeypatch.setattr(llamacpp, "HEALTH_TIMEOUT_S", 0.1)
 
     async def body() -> None:

@@ -75,6 +75,7 @@ class Ledger:
     cancelling: set[int] = field(default_factory=set[int])
     items_left: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     resident: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    parked: set[tuple[str, str, int]] = field(default_factory=set[tuple[str, str, int]])
     lost: set[str] = field(default_factory=set[str])
     final: set[str] = field(default_factory=set[str])
     done: Counter[tuple[InstanceId, int]] = field(default_factory=Counter[tuple[InstanceId, int]])
@@ -113,12 +114,19 @@ class Ledger:
         mates = [a for a in self.running.values() if getattr(a, "device", "") == device]
         assert device not in self.lost, f"{command} on a lost device"
         match command:
-            case Load(model=model):
+            case Load(model=model, restore=restore):
                 assert (device, model) not in self.resident
+                back = {k for name, of, k in self.parked if (name, of) == (device, model)}
+                assert len(restore) == len(back) and set(restore) == back
+                self._loader_free(mates)
                 self.resident.add((device, model))
                 self._fits(device)
-            case Unload(model=model):
+            case Unload(model=model, discard=discard):
                 assert (device, model) in self.resident
+                self._loader_free(mates)
+                gone = {(device, state.model, state.sequence) for state in discard}
+                assert len(gone) == len(discard) and gone <= self.parked
+                self.parked -= gone
                 assert not [a for a in mates if getattr(a, "model", "") == model]
             case Call(model=model, chunk=chunk, sequence=sequence):
                 assert (device, model) in self.resident
@@ -133,6 +141,9 @@ class Ledger:
             case _:
                 raise AssertionError(f"nobody asked for {command}")
         self.running[command.activity] = command
+
+    def _loader_free(self, mates: list[Activity]) -> None:
+        assert not [a for a in mates if isinstance(a, Load | Unload)], "one loader per device"
 
     def _items(self, activity: int, chunk: Chunk) -> None:
         items = list(range(chunk.start, chunk.stop))
@@ -155,6 +166,12 @@ class Ledger:
     def end(self, activity: int, *, well: bool) -> None:
         """An activity is over; a load that failed and an unload that did not leave no model."""
         command = self.running.pop(activity)
+        if well and isinstance(command, Unload):
+            assert not [p for p in self.parked if p[:2] == (command.device, command.model)]
+            kept = [k for k in command.park if k not in self.missing(command)]
+            self.parked |= {(command.device, command.model, k) for k in kept}
+        elif well and isinstance(command, Load):
+            self.parked -= {(command.device, command.model, k) for k in command.restore}
         self.items_left.pop(activity, None)
         self.cancelling.discard(activity)
         if isinstance(command, Load | Unload) and well == isinstance(command, Unload):
@@ -175,13 +192,20 @@ class Ledger:
             decode_s=seconds,
         )
 
+    def missing(self, command: Activity) -> tuple[int, ...]:
+        """Every third time a state cannot be saved or restored."""
+        states = command.park if isinstance(command, Unload) else ()
+        states = command.restore if isinstance(command, Load) else states
+        return states[:1] if command.activity % 3 == 0 else ()
+
     def finish(self, activity: int) -> list[Event]:
         """Let an activity end well, all its items first."""
         events: list[Event] = []
         while self.items_left.get(activity):
             events.append(self.item_done(activity))
+        missing = self.missing(self.running[activity])
         self.end(activity, well=True)
-        return [*events, Done(activity=activity, seconds=0.3)]
+        return [*events, Done(activity=activity, seconds=0.3, missing=missing)]
 
     def lose(self, device: str, *, final: bool) -> None:
         """A device is gone with all it held."""
@@ -189,6 +213,7 @@ class Ledger:
             if not isinstance(command, RunTool) and command.device == device:
                 self.end(activity, well=False)
         self.resident = {pair for pair in self.resident if pair[0] != device}
+        self.parked = {state for state in self.parked if state[0] != device}
         self.lost.add(device)
         if final:
             self.final.add(device)
@@ -206,6 +231,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         backoff_s=st.sampled_from([0.0, 0.0, 2.0]),
         failures=st.sampled_from([1, 3]),
         eager=st.booleans(),
+        park_bytes=st.sampled_from([0, 50_000, 1 << 30]),
         closing=st.sampled_from(CLOSINGS),
     )
     def begin(
@@ -218,10 +244,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         backoff_s: float,
         failures: int,
         eager: bool,
+        park_bytes: int,
         closing: Closing,
     ) -> None:
         """Set up a cluster and a core."""
-        on = cluster(devices, memory_mib, slots, tool_slots=2)
+        on = cluster(devices, memory_mib, slots, tool_slots=2, park_bytes=park_bytes)
         options = SchedulerOptions(
             chunk_s=chunk_s,
             max_attempts=attempts,

@@ -12,6 +12,8 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
+    SavedState,
+    StateKey,
 )
 
 
@@ -55,6 +57,20 @@ class InstantEngine:
             prefill_s=0.0,
             decode_s=self._pause_s,
         )
+
+    async def save(self, model: str, sequence: int) -> SavedState:
+        """Save nothing."""
+        del sequence
+        return SavedState(key=StateKey(weights=model, engine="instant", cache=""), size_bytes=0)
+
+    async def restore(self, model: str, sequence: int, state: SavedState) -> float:
+        """Restore nothing, in no time."""
+        del model, sequence, state
+        return 0.0
+
+    def landing(self, state: SavedState) -> SavedState:
+        """Return the state: it lies nowhere."""
+        return state
 
     async def healthy(self) -> bool:
         """Always."""

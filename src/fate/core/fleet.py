@@ -8,11 +8,12 @@ memory when the load is issued.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from fate.core.chain import HOST, Chain, Step
+from fate.core.parking import Parking
 from fate.core.pool import ReadyChunk
 from fate.cost.estimates import Estimator
 from fate.cost.terms import call_seconds
@@ -23,7 +24,6 @@ from fate.domain.messages import (
     Call,
     Cancel,
     Command,
-    ItemDone,
     Load,
     RunTool,
     Unload,
@@ -38,6 +38,7 @@ class Fleet:
     cluster: Cluster
     estimator: Estimator
     outbox: list[Command]
+    parking: Parking
     devices: list[DeviceState] = field(init=False)
     chains: list[Chain] = field(default_factory=list[Chain])
     clock: int = 1
@@ -105,16 +106,20 @@ class Fleet:
         self.chains.append(chain)
         self._advance(chain, now_s)
 
-    def step_done(self, chain: Chain, now_s: float) -> bool:
-        """The chain's current activity ended well; True when that was its last."""
+    def step_done(self, chain: Chain, now_s: float, missing: Sequence[int] = ()) -> bool:
+        """The chain's current activity ended well; True when that was its last.
+
+        `missing` are sequences that could not be parked or restored.
+        """
         self._release(chain)
         step = chain.steps.popleft()
         if chain.device != HOST:
             state = self.devices[chain.device]
             if step.kind == "unload":
-                del state.models[step.model]
+                self.parking.left(state, state.models.pop(step.model), missing)
             elif step.kind == "load":
                 state.models[step.model].status = "resident"
+                self.parking.back(state, state.models[step.model], missing)
         if not chain.steps:
             self._end(chain)
         self.advance_blocked(now_s)
@@ -200,36 +205,6 @@ class Fleet:
             if chain.activity is None and not chain.cancelling:
                 self._advance(chain, now_s)
 
-    def observe_item(self, chain: Chain, event: ItemDone, now_s: float, *, learn: bool) -> None:
-        """Learn from a finished item what the device's prefill and decode really take."""
-        chain.items_done += 1
-        chain.step_since_s = now_s
-        if chain.device == HOST or not learn:
-            return
-        device, model = self.cluster.devices[chain.device].id, chain.steps[0].model
-        new = event.prompt_tokens - event.cached_tokens
-        if event.prefill_s > 0 and new > 0:
-            self.estimator.observe_prefill(
-                device, model, new, event.cached_tokens, event.prefill_s,
-                concurrency=chain.concurrency,
-            )  # fmt: skip
-        if event.decode_s > 0 and event.output_tokens > 0:
-            self.estimator.observe_decode(
-                device, model, event.output_tokens, event.prompt_tokens, event.decode_s,
-                concurrency=chain.concurrency,
-            )  # fmt: skip
-
-    def observe_step(self, chain: Chain, seconds: float) -> None:
-        """Learn from a finished load or unload."""
-        step = chain.steps[0]
-        if chain.device == HOST or seconds <= 0:
-            return
-        device = self.cluster.devices[chain.device].id
-        if step.kind == "load":
-            self.estimator.observe_load(device, step.model, seconds)
-        elif step.kind == "unload":
-            self.estimator.observe_unload(device, step.model, seconds)
-
     def _prepare(self, model: str, d: int) -> deque[Step] | None:
         """Reserve room for a model and return the steps that bring it in; None if impossible."""
         state, m = self.devices[d], self.models[model]
@@ -257,8 +232,7 @@ class Fleet:
         reserved: int,
         status: Literal["planned", "resident"],
     ) -> ResidentModel:
-        kind, count = state.device.prefix, state.device.sequences
-        slots = [SequenceSlot() for _ in range(count)] if kind == "sequences" else []
+        slots = self.parking.sequences(state, model)
         return ResidentModel(model, reserved, status, self.clock, slots)
 
     def _advance(self, chain: Chain, now_s: float) -> None:
@@ -266,6 +240,8 @@ class Fleet:
         if chain.steps[0].kind == "load":
             self._make_room(chain)
         step = chain.steps[0]
+        if step.kind in ("load", "unload") and self._loader_busy(chain.device):
+            return
         command = self._command(chain, step, self._last_activity + 1)
         if command is None:
             return
@@ -276,6 +252,15 @@ class Fleet:
             calls = [c for c in self.chains if c.device == chain.device and c.activity is not None]
             chain.concurrency = sum(1 for c in calls if c.steps[0].kind == "call")
         self.outbox.append(command)
+
+    def _loader_busy(self, d: int) -> bool:
+        """Whether a load or an unload is under way on a device: it has one loader."""
+        return any(
+            chain.device == d
+            and chain.activity is not None
+            and chain.steps[0].kind in ("load", "unload")
+            for chain in self.chains
+        )
 
     def _make_room(self, chain: Chain) -> None:
         """Add unloads where an eviction this chain counted on was taken back."""
@@ -295,12 +280,16 @@ class Fleet:
         state = self.devices[chain.device]
         device, entry = state.device.id, state.models[step.model]
         if step.kind == "unload":
-            return Unload(activity=activity, device=device, model=step.model)
+            park, discard = self.parking.leave(chain.device, state, entry)
+            return Unload(
+                activity=activity, device=device, model=step.model, park=park, discard=discard
+            )
         if step.kind == "load":
             if state.reserved_bytes() + entry.reserved_bytes > state.device.memory_bytes:
                 return None
             entry.status = "loading"
-            return Load(activity=activity, device=device, model=step.model)
+            back = tuple(state.parked.get(step.model, ()))
+            return Load(activity=activity, device=device, model=step.model, restore=back)
         if entry.status != "resident":
             return None
         assert chain.chunk is not None

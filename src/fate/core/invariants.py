@@ -16,6 +16,7 @@ def check(core: Scheduler) -> None:
         _check_memory(core, state, chains)
         _check_residency(state, chains)
         _check_slots(state, chains)
+        _check_disk(state)
         _check_chains(core, state, chains)
         allowed = {"closed": state.device.slots, "half-open": 1, "open": 0}
         standing = core.watch.health.breakers[d].state
@@ -58,6 +59,16 @@ def _check_residency(state: DeviceState, chains: list[Chain]) -> None:
     assert set(loads) | set(unloads) <= set(state.models), f"{name}: a step for a model not there"
 
 
+def _check_disk(state: DeviceState) -> None:
+    """What is parked, and what an unload is about to park, stays within the disk's budget."""
+    sizes = [one.size_bytes for states in state.parked.values() for one in states.values()]
+    for model, entry in state.models.items():
+        sizes += [one.size_bytes for one in entry.parking.values() if entry.status == "evicting"]
+        both = model in state.parked and entry.status not in ("planned", "loading")
+        assert not both, f"{state.device.id}: {model} is loaded, yet parked"
+    assert sum(sizes) <= state.device.park_bytes, f"{state.device.id}: {sum(sizes)} bytes parked"
+
+
 def _check_slots(state: DeviceState, chains: list[Chain]) -> None:
     """No device runs more than its slots, no sequence slot serves two chains."""
     name, working = state.device.id, [c for c in chains if c.chunk is not None]
@@ -77,6 +88,8 @@ def _check_chains(core: Scheduler, state: DeviceState, chains: list[Chain]) -> N
     for chain in running:
         assert core.fleet.chain(chain.activity or 0) is chain, f"{name}: {chain} is unreachable"
     assert running or not chains, f"{name}: deadlock of {chains}"
+    loading = [chain for chain in running if chain.steps[0].kind in ("load", "unload")]
+    assert len(loading) <= 1, f"{name}: one loader for {loading}"
 
 
 def _check_items(core: Scheduler) -> None:

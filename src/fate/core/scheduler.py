@@ -13,7 +13,9 @@ from fate.core.chain import HOST
 from fate.core.dispatch import Dispatcher
 from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
+from fate.core.observe import observe_item, observe_step
 from fate.core.options import SchedulerOptions
+from fate.core.parking import Parking
 from fate.core.snapshot import SnapshotBuilder
 from fate.core.watch import Watch
 from fate.cost.estimates import Estimator
@@ -83,7 +85,8 @@ class Scheduler:
         self._device = {device.id: d for d, device in enumerate(cluster.devices)}
         self.estimator = Estimator(cluster, profile)
         self.lifecycle = Lifecycle(cluster, options, self.estimator, self._outbox)
-        self.fleet = Fleet(cluster, self.estimator, self._outbox)
+        parking = Parking(cluster, self.estimator, options.park)
+        self.fleet = Fleet(cluster, self.estimator, self._outbox, parking)
         self._dispatch = Dispatcher(self.lifecycle, self.fleet)
         self._attempts = Attempts(self.lifecycle, self.fleet, options)
         self.watch = Watch(self.lifecycle, self.fleet, self._attempts, options)
@@ -201,7 +204,10 @@ class Scheduler:
             return
         self.lifecycle.item_done(chunk, item, event.output_tokens, chain.device)
         learn = self.watch.item(chain, event, now_s)
-        self.fleet.observe_item(chain, event, now_s, learn=learn)
+        chain.items_done += 1
+        chain.step_since_s = now_s
+        if learn:
+            observe_item(self.fleet.cluster, self.estimator, chain, event)
 
     def _done(self, event: Done, now_s: float) -> None:
         chain = self.fleet.chain(event.activity)
@@ -213,9 +219,9 @@ class Scheduler:
                 reason = f"{chain.chunk}: the engine reported success but {missing} items are open"
                 self._failed(Failed(activity=event.activity, reason=reason), now_s)
                 return
-        self.fleet.observe_step(chain, event.seconds)
+        observe_step(self.fleet.cluster, self.estimator, chain, event.seconds)
         self._stale = True
-        if self.fleet.step_done(chain, now_s):
+        if self.fleet.step_done(chain, now_s, event.missing):
             if chain.chunk is not None:
                 self.lifecycle.chunk_done(chain.chunk)
         elif chain.cancelling:

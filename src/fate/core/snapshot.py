@@ -1,8 +1,9 @@
 """Builds the picture a policy sees; cost independent of how much work is waiting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fate.core.paths import EMPTY
 from fate.core.pool import ReadyChunk, Work
 from fate.domain.catalog import Cluster
 from fate.domain.snapshot import F64, I32, U8, Snapshot
+from fate.domain.state import ParkedState, SequenceSlot
 
 #: Children of one node that a snapshot shows at most, strided over all of them.
 _CHILDREN = 8
@@ -70,7 +72,7 @@ class SnapshotBuilder:
         nodes = self._nodes(pool.frontier(bound, now_s))
         works = [ready.work for ready in nodes.frontier]
         works += [self._lifecycle.expect.waiting(instance) for instance in nodes.waiting]
-        resident, used_at, content, content_used_at, rows = self._state()
+        state, rows = self._state()
         free_at_s, running = self._slots_now(now_s)
         tables = self._fleet.estimator.tables()
         model = np.array([work.model for work in works], np.int32)
@@ -101,13 +103,11 @@ class SnapshotBuilder:
             child=child,
             child_share=child_share,
             free_at_s=free_at_s,
-            resident=resident,
-            used_at=used_at,
+            **state,
             pinned=self._pinned,
             footprint_bytes=self._footprint,
             memory_bytes=self._memory,
-            content=content,
-            content_used_at=content_used_at,
+            parks=self._fleet.parking.table,
             running_instance=running,
             load_s=tables.load_s,
             unload_s=tables.unload_s,
@@ -186,7 +186,7 @@ class SnapshotBuilder:
                 eligible[row, list(ready.avoid)] = 0
         return eligible
 
-    def _state(self) -> tuple[U8, np.ndarray, I32, np.ndarray, list[int]]:
+    def _state(self) -> tuple[dict[str, Any], list[int]]:
         """Residency and sequence contents [D, M, K], and the path row of each content."""
         shape = (len(self._fleet.devices), len(self._models))
         resident, used_at = np.zeros(shape, np.uint8), np.zeros(shape, np.int64)
@@ -195,19 +195,34 @@ class SnapshotBuilder:
             np.zeros_like(self._no_content, np.int64),
         )
         rows: list[int] = []
+        for d, m, k, sequence in self._contents(resident, used_at):
+            row = self._lifecycle.expect.paths.row(sequence.path)
+            if row != EMPTY:
+                content[d, m, k] = len(rows)
+                rows.append(row)
+            content_used_at[d, m, k] = sequence.used_at
+        state = {"resident": resident, "used_at": used_at}
+        return state | {"content": content, "content_used_at": content_used_at}, rows
+
+    def _contents(
+        self, resident: U8, used_at: np.ndarray
+    ) -> Iterator[tuple[int, int, int, SequenceSlot | ParkedState]]:
+        """Yield (device, model, sequence) of each content, parked ones too; mark what is loaded.
+
+        What a model on its way out holds counts where it will be parked.
+        """
         for d, state in enumerate(self._fleet.devices):
             for name, entry in state.models.items():
-                if entry.status == "evicting":
-                    continue
                 m = self._models[name]
-                resident[d, m], used_at[d, m] = 1, entry.used_at
+                if entry.status != "evicting":
+                    resident[d, m], used_at[d, m] = 1, entry.used_at
+                elif not self._fleet.parking.keeps(d, name):
+                    continue
                 for k, sequence in enumerate(entry.sequences):
-                    row = self._lifecycle.expect.paths.row(sequence.path)
-                    if row != EMPTY:
-                        content[d, m, k] = len(rows)
-                        rows.append(row)
-                    content_used_at[d, m, k] = sequence.used_at
-        return resident, used_at, content, content_used_at, rows
+                    yield d, m, k, sequence
+            for name, parked in state.parked.items():
+                for k, one in parked.items() if name not in state.models else ():
+                    yield d, self._models[name], k, one
 
     def _slots_now(self, now_s: float) -> tuple[F64, I32]:
         """When each compute slot is free, and the instance that holds it."""

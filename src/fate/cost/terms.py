@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
+#: Saving a KV state and restoring it, both together: what llama.cpp takes on a local disk, 5 ms
+#: and 23 MB in 20 ms, rounded up.
+STATE_FIXED_S, STATE_BYTE_S = 0.005, 1e-9
+
 
 def prefill_seconds(
     new: Number, cached: Number, fixed_s: Number, per_token_s: Number, per_depth_s: Number
@@ -78,3 +82,13 @@ def call_seconds(
         ) + decode_seconds(each_output, head_tokens + each_new, decode[0], decode[1], decode[2])
         seconds = seconds + rest_items * each
     return seconds
+
+
+def state_seconds(size_bytes: Number, fixed_s: float = STATE_FIXED_S) -> Number:
+    """Return the seconds to save a KV state to disk and to restore it, both together.
+
+    Args:
+        size_bytes: bytes of the state.
+        fixed_s: seconds per state, whatever its size.
+    """
+    return fixed_s + size_bytes * STATE_BYTE_S

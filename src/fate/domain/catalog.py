@@ -39,7 +39,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
     `slots` calls run at once; `sequences` prompts stay cached per resident model. An empty
     `models` means every model the engine can load. A device that is not `managed` serves its
-    models as they are: nothing is loaded or unloaded there.
+    models as they are: nothing is loaded or unloaded there. `park_bytes` of its disk may hold KV
+    states of models that are not loaded; 0 where the engine cannot save them, or shall not.
     """
 
     id: str
@@ -51,6 +52,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
     managed: bool = True
+    park_bytes: int = 0
+
+
+class Parked(msgspec.Struct, frozen=True, array_like=True):
+    """A KV state on a device's disk: that of a model's sequence when it was unloaded."""
+
+    model: str
+    sequence: int
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):

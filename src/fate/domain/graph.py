@@ -131,6 +131,14 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True, order=True):
         return f"{self.instance}[{self.start}:{self.stop}]"
 
 
+class Twin(msgspec.Struct, frozen=True, array_like=True):
+    """An item whose call is identical to one of an earlier instance, or of its own."""
+
+    item: int
+    source: InstanceId
+    source_item: int
+
+
 def written_id(stage: str) -> str:
     """Return a stage's id as the workflow file has it: `study.notes` for `study[3].notes`."""
     return _PLACE.sub("", stage)

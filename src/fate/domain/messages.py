@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from fate.domain.graph import Chunk, Graph, InstanceId, Path, Scope
+from fate.domain.catalog import Parked
+from fate.domain.graph import Chunk, Graph, InstanceId, Path, Scope, Twin
 from fate.domain.plan import Plan
 
 if TYPE_CHECKING:
@@ -31,14 +32,6 @@ class Submitted(Message, frozen=True, kw_only=True):
     """A workflow arrived."""
 
     graph: Graph
-
-
-class Twin(msgspec.Struct, frozen=True, array_like=True):
-    """An item whose call is identical to one of an earlier instance, or of its own."""
-
-    item: int
-    source: InstanceId
-    source_item: int
 
 
 class Expanded(Message, frozen=True, kw_only=True):
@@ -278,13 +271,15 @@ class Load(Message, frozen=True, kw_only=True):
 class Unload(Message, frozen=True, kw_only=True):
     """Drop a model's weights and prefixes; memory is free when it is done.
 
-    `park` are the sequences whose KV states are saved on the device's disk before.
+    `park` are the sequences whose KV states are saved on the device's disk before, `discard` the
+    states that are taken off the disk to make room for them.
     """
 
     activity: ActivityId
     device: str
     model: str
     park: tuple[int, ...] = ()
+    discard: tuple[Parked, ...] = ()
 
 
 class Move(Message, frozen=True, kw_only=True):

@@ -63,8 +63,10 @@ class Snapshot:
         footprint_bytes: [D, M] i64 bytes a load reserves.
         memory_bytes: [D] i64 declared budget.
         content: [D, M, K] i32 index p of what each sequence slot holds; -1 empty, -2 no slot
-            (slots come first). Rows of models that are not loaded tell the slots a load gives.
+            (slots come first). Rows of models that are not loaded tell the slots a load gives,
+            and what comes back in them from the device's disk.
         content_used_at: [D, M, K] i64 logical time of the slot's last use.
+        parks: [D, M] u1 an eviction keeps the contents: they are saved and come back.
         running_instance: [D, S] i32 instance running in each slot, -1 none.
 
     Costs (estimates, conditional on the state through the arrays above):
@@ -115,6 +117,7 @@ class Snapshot:
     memory_bytes: I64
     content: I32
     content_used_at: I64
+    parks: U8
     running_instance: I32
 
     load_s: F64

@@ -62,6 +62,33 @@ def choose_evictions(
     return gone if free_bytes >= need_bytes else None
 
 
+def choose_parked(candidates: Sequence[tuple[int, int]], budget_bytes: int) -> list[int]:
+    """Return positions in `candidates` to keep on disk, most recently used first.
+
+    A state that does not fit any more goes, and with it all that were used before it.
+
+    Args:
+        candidates: (used_at, bytes) of each state.
+        budget_bytes: bytes there are for them.
+    """
+    kept: list[int] = []
+    for position in sorted(range(len(candidates)), key=lambda i: (-candidates[i][0], i)):
+        budget_bytes -= candidates[position][1]
+        if budget_bytes < 0:
+            break
+        kept.append(position)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedState:
+    """A KV state on a device's disk: what it holds, when that was used last, and its bytes."""
+
+    path: Path
+    used_at: int
+    size_bytes: int
+
+
 @dataclass(slots=True)
 class SequenceSlot:
     """What one cache slot holds, when it was used last (0: never), and if a call is using it."""
@@ -73,7 +100,10 @@ class SequenceSlot:
 
 @dataclass(slots=True)
 class ResidentModel:
-    """A model on a device, with the bytes it reserves and the prefixes it holds."""
+    """A model on a device, with the bytes it reserves and the prefixes it holds.
+
+    `parking` are the states that its unload is saving, by sequence.
+    """
 
     model: str
     reserved_bytes: int
@@ -81,6 +111,7 @@ class ResidentModel:
     used_at: int
     sequences: list[SequenceSlot]
     users: int = 0
+    parking: dict[int, ParkedState] = field(default_factory=dict[int, ParkedState])
 
 
 @dataclass(slots=True)
@@ -88,6 +119,7 @@ class DeviceState:
     """A device's state. `models` is insertion-ordered by model index of first load.
 
     `most_calls` may run at once: all slots, one while a drained device is on trial, none before.
+    `parked` has the KV states on disk, by model and sequence.
     """
 
     device: Device
@@ -95,6 +127,9 @@ class DeviceState:
     most_calls: int = -1
     models: dict[str, ResidentModel] = field(default_factory=dict[str, ResidentModel])
     running: dict[ActivityId, float] = field(default_factory=dict[ActivityId, float])
+    parked: dict[str, dict[int, ParkedState]] = field(
+        default_factory=dict[str, dict[int, ParkedState]]
+    )
 
     def __post_init__(self) -> None:
         """Trust the device with all its slots."""
@@ -146,3 +181,4 @@ class DeviceState:
         """The device process is gone: nothing is resident, nothing runs."""
         self.models.clear()
         self.running.clear()
+        self.parked.clear()

@@ -32,6 +32,7 @@ from fate.domain.messages import (
     Warm,
 )
 from fate.drivers.recover import without_finished
+from fate.drivers.states import States
 from fate.drivers.tool_pool import ToolPool
 from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
 
@@ -140,6 +141,8 @@ class Executor:
         self.engines, self.works, self._outputs = engines, works, outputs
         self.limits = limits or Limits()
         self._own_tools, self._in_thread = own_tools or ToolPool(), in_thread
+        #: KV states on the devices' disks.
+        self.states = States(engines)
         #: Largest resident set each device process reported after a load [B].
         self.rss_bytes: dict[str, int] = {}
         self._finished: Mapping[InstanceId, set[int]] = {}
@@ -199,22 +202,17 @@ class Executor:
             return self._too_long(command)
         except DeviceLostError as error:
             assert not isinstance(command, RunTool)
+            self.states.forget(command.device)
             return DeviceLost(device=command.device, reason=str(error))
         except FateError as error:
             return Failed(activity=activity, reason=str(error), retryable=error.retryable)
 
     async def _run(self, command: Activity, emit: Callable[[Event], None]) -> Event:
         match command:
-            case Load(activity=activity, device=device, model=model):
-                async with asyncio.timeout(self.limits.load_s):
-                    loaded = await self.engines[device].load(model)
-                seen = max(self.rss_bytes.get(device, 0), loaded.rss_after_bytes)
-                self.rss_bytes[device] = seen
-                return Done(activity=activity, seconds=_seconds(loaded.seconds))
-            case Unload(activity=activity, device=device, model=model):
-                async with asyncio.timeout(self.limits.unload_s):
-                    seconds = await self.engines[device].unload(model)
-                return Done(activity=activity, seconds=_seconds(seconds))
+            case Load():
+                return await self._load(command)
+            case Unload():
+                return await self._unload(command)
             case Call():
                 return await self._call(command, emit)
             case RunTool(activity=activity, chunk=chunk):
@@ -222,6 +220,25 @@ class Executor:
             case Move() | Warm():
                 reason = f"{type(command).__name__.lower()}: no engine of this runtime offers it"
                 return Failed(activity=command.activity, reason=reason, retryable=False)
+
+    async def _load(self, command: Load) -> Event:
+        device, model = command.device, command.model
+        async with asyncio.timeout(self.limits.load_s):
+            loaded = await self.engines[device].load(model)
+            seconds, missing = await self.states.restore(device, model, command.restore)
+        seen = max(self.rss_bytes.get(device, 0), loaded.rss_after_bytes)
+        self.rss_bytes[device] = seen
+        seconds = _seconds(loaded.seconds + seconds)
+        return Done(activity=command.activity, seconds=seconds, missing=missing)
+
+    async def _unload(self, command: Unload) -> Event:
+        device, model = command.device, command.model
+        self.states.discard(device, command.discard)
+        async with asyncio.timeout(self.limits.unload_s):
+            parking_s, missing = await self.states.park(device, model, command.park)
+            seconds = await self.engines[device].unload(model)
+        seconds = _seconds(parking_s + seconds)
+        return Done(activity=command.activity, seconds=seconds, missing=missing)
 
     async def _call(self, command: Call, emit: Callable[[Event], None]) -> Event:
         chunk, work = command.chunk, self.work_of(command.chunk.instance)

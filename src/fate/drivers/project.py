@@ -12,6 +12,7 @@ from fate.core.chain import Chain
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import FateError
 from fate.domain.messages import Done, Event, Expand, Expanded, ItemDone, Record, Woke
+from fate.domain.state import DeviceState
 from fate.drivers.simulate import Simulation
 from fate.drivers.world import Truth, World
 from fate.policy.base import Policy
@@ -81,7 +82,21 @@ def _world(core: Scheduler) -> World:
             # What a model will hold after its load is booked already, and is not there yet.
             for number, slot in enumerate(entry.sequences if entry.status == "resident" else ()):
                 world.physics.fill(state.device.id, model, number, slot.path)
+        _fill_disk(world, state)
     return world
+
+
+def _fill_disk(world: World, state: DeviceState) -> None:
+    """Put parked states on a device's disk, or where the load or unload under way brings them."""
+    for model, parked in state.parked.items():
+        entry = state.models.get(model)
+        loading = entry is not None and entry.status == "loading"
+        put = world.physics.fill if loading else world.physics.keep
+        for number, one in parked.items():
+            put(state.device.id, model, number, one.path)
+    for model, entry in state.models.items():
+        for number, one in entry.parking.items() if entry.status == "evicting" else ():
+            world.physics.keep(state.device.id, model, number, one.path)
 
 
 def _rest(core: Scheduler, chain: Chain, now_s: float) -> list[tuple[float, Event]]:

@@ -197,6 +197,7 @@ class Runtime:
                     last_end_s = now_s
         finally:
             await self._end_tasks()
+            self._executor.states.clear()
             self._journal.commit()
         return Outcome(makespan_s=last_end_s, records=(), ended=ended)
 

@@ -74,6 +74,7 @@ class Physics:
         self._truth, self._seed = truth, seed
         self._models = {model.id: model for model in cluster.models}
         self._contents: dict[tuple[str, str, int], Path] = {}
+        self._parked: dict[tuple[str, str, int], Path] = {}
         self._sequences = {
             device.id: device.sequences if device.prefix == "sequences" else 0
             for device in cluster.devices
@@ -83,6 +84,24 @@ class Physics:
         """Put a prompt into a sequence: a world may begin in the middle of things."""
         if 0 <= sequence < self._sequences[device]:
             self._contents[device, model, sequence] = path
+
+    def keep(self, device: str, model: str, sequence: int, path: Path) -> None:
+        """Put a prompt on a device's disk: a world may begin in the middle of things."""
+        self._parked[device, model, sequence] = path
+
+    def park(self, device: str, model: str, sequence: int) -> None:
+        """Save a sequence's content; the seconds count as the unload's."""
+        key = (device, model, sequence)
+        self._parked[key] = self._contents.get(key, ())
+
+    def restore(self, device: str, model: str, sequence: int) -> None:
+        """Bring a saved content back into its sequence; the seconds count as the load's."""
+        key = (device, model, sequence)
+        self._contents[key] = self._parked.pop(key)
+
+    def discard(self, device: str, model: str, sequence: int) -> None:
+        """Take a saved content off the disk."""
+        del self._parked[device, model, sequence]
 
     def load_s(self, device: str, model: str, nonce: str) -> float:
         """Seconds of a load; the model comes up with empty sequences."""
@@ -193,10 +212,16 @@ class World:
     def _load(self, command: Load, now_s: float) -> list[tuple[float, Event]]:
         nonce = str(command.activity)
         seconds = self.physics.load_s(command.device, command.model, nonce)
+        for sequence in command.restore:
+            self.physics.restore(command.device, command.model, sequence)
         return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
 
     def _unload(self, command: Unload, now_s: float) -> list[tuple[float, Event]]:
         nonce = str(command.activity)
+        for parked in command.discard:
+            self.physics.discard(command.device, parked.model, parked.sequence)
+        for sequence in command.park:
+            self.physics.park(command.device, command.model, sequence)
         seconds = self.physics.unload_s(command.device, command.model, nonce)
         return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
 

@@ -4,8 +4,10 @@ An engine is one device: the runtime opens it, drives it with the methods below 
 loop, and closes it. Texts appear here and in the expander only; the core never sees them.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from fate.domain.catalog import Device, Model, PrefixKind
@@ -92,6 +94,40 @@ class LoadResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateKey:
+    """What a KV state fits: an engine may take a foreign one without a word, and answer nonsense.
+
+    `weights` identifies the model's file, `engine` is name and version, `cache` the settings that
+    give the state its layout.
+    """
+
+    weights: str
+    engine: str
+    cache: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedState:
+    """A sequence's KV state outside the engine: private data, to be discarded after use.
+
+    `path` is its file, where the engine has files; one without keeps what it needs in `held`.
+    `seconds` is what saving took.
+    """
+
+    key: StateKey
+    size_bytes: int
+    seconds: float = 0.0
+    path: Path | None = None
+    held: tuple[str, ...] = ()
+
+    def discard(self) -> None:
+        """Remove the file; no matter if it is gone already."""
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What an engine can do; the core plans within it. `embed`: it runs models of that task."""
 
@@ -99,7 +135,7 @@ class Capabilities:
     can_load: bool
     can_cancel_load: bool = False
     can_warm: bool = False
-    can_move: bool = False
+    can_save: bool = False
     embed: bool = False
     models: tuple[str, ...] = ()
 
@@ -151,6 +187,21 @@ class Engine(Protocol):
         """Run one call to its end."""
         ...
 
+    async def save(self, model: str, sequence: int) -> SavedState:
+        """Save the KV state of an idle sequence on the device's disk; raise if that fails."""
+        ...
+
+    async def restore(self, model: str, sequence: int, state: SavedState) -> float:
+        """Bring a state into an idle sequence; return seconds. Foreign states are refused.
+
+        The state must lie where this device reads it: saved here, or copied to its `landing`.
+        """
+        ...
+
+    def landing(self, state: SavedState) -> SavedState:
+        """Return where a state saved on another device is to be copied before it is restored."""
+        ...
+
     async def healthy(self) -> bool:
         """Whether the device answers, quickly."""
         ...
@@ -171,6 +222,22 @@ def check_task(model: Model, request: CallRequest) -> None:
         raise EngineError(
             f"{model.id!r} cannot give {wanted}: its task is {model.task!r}", retryable=False
         )
+
+
+def require_own(key: StateKey, state: SavedState, device: str) -> None:
+    """Refuse a state that was saved by other weights, another engine, or with another layout.
+
+    Raises:
+        EngineError: naming what differs; a retry fails the same way.
+    """
+    for name in ("weights", "engine", "cache"):
+        own, foreign = getattr(key, name), getattr(state.key, name)
+        if own != foreign:
+            raise EngineError(
+                f"device {device!r}: a KV state of other {name} ({foreign!r}, here {own!r}) is "
+                f"refused",
+                retryable=False,
+            )
 
 
 class EngineFactory(Protocol):

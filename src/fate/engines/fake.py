@@ -18,7 +18,10 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
+    SavedState,
+    StateKey,
     check_task,
+    require_own,
 )
 
 _DIMENSIONS = 64
@@ -28,11 +31,12 @@ _DIMENSIONS = 64
 class FakeWork:
     """What a duration is asked for; token counts are 0 where they mean nothing."""
 
-    kind: Literal["load", "unload", "prefill", "decode"]
+    kind: Literal["load", "unload", "prefill", "decode", "save", "restore"]
     device: str
     model: str
     tokens: int = 0
     cached_tokens: int = 0
+    sequence: int = -1
 
 
 class Sleeper(Protocol):
@@ -126,6 +130,7 @@ class FakeEngine:
             can_load=self._device.managed,
             can_warm=True,
             embed=True,
+            can_save=self._device.prefix == "sequences",
             models=tuple(self._models),
         )
 
@@ -206,6 +211,28 @@ class FakeEngine:
             return await self._answered(request, texts, counts)
         finally:
             self._busy.discard(slot)
+
+    async def save(self, model: str, sequence: int) -> SavedState:
+        """Remember what a sequence holds."""
+        self._require_idle(model, sequence)
+        work = FakeWork(kind="save", device=self._device.id, model=model, sequence=sequence)
+        held = self._cached.get((model, sequence), ())
+        size = sum(map(count_tokens, held)) * self._models[model].kv_bytes_per_token
+        seconds = await self._spend(work)
+        return SavedState(key=self._key(model), size_bytes=size, seconds=seconds, held=held)
+
+    async def restore(self, model: str, sequence: int, state: SavedState) -> float:
+        """Let a sequence hold what a state says."""
+        self._require_idle(model, sequence)
+        require_own(self._key(model), state, self._device.id)
+        work = FakeWork(kind="restore", device=self._device.id, model=model, sequence=sequence)
+        seconds = await self._spend(work)
+        self._cached[model, sequence] = state.held
+        return seconds
+
+    def landing(self, state: SavedState) -> SavedState:
+        """There are no files: a state lies everywhere."""
+        return state
 
     async def healthy(self) -> bool:
         """Whether it is open and not lost."""
@@ -290,6 +317,16 @@ class FakeEngine:
         """Refuse work on a model that is not there."""
         if model not in self._loaded:
             raise EngineError(f"device {self._device.id!r}: {model!r} is not loaded")
+
+    def _require_idle(self, model: str, sequence: int) -> None:
+        """Refuse to touch a sequence that is not there or is in use."""
+        self._step(model)
+        self._require_loaded(model)
+        if not 0 <= sequence < self._device.sequences or (model, sequence) in self._busy:
+            raise EngineError(f"device {self._device.id!r}: no idle sequence {sequence}")
+
+    def _key(self, model: str) -> StateKey:
+        return StateKey(weights=self._models[model].digest or model, engine="fake 1", cache="parts")
 
     def _forget(self) -> None:
         """Hold nothing any more."""

@@ -1,12 +1,10 @@
 """The embedded engine: llama.cpp in a process per device, loaded and unloaded for real."""
 
 import asyncio
-import contextlib
-import json
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,10 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
+    SavedState,
+    StateKey,
     check_task,
+    require_own,
 )
 from fate.engines.gguf_header import BadWeightsError, read_header
 from fate.engines.llamacpp_api import (
@@ -33,26 +34,12 @@ from fate.engines.llamacpp_api import (
 )
 from fate.engines.llamacpp_process import DeviceChild
 from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
+from fate.engines.llamacpp_server import ModelServer
+from fate.engines.llamacpp_states import CACHE_LAYOUT, StateFolder, saved_state, states_root
 
-#: After a broken connection: how long the process may take to show that it died [s].
-DEATH_NOTICE_S = 1.0
-#: A cancelled call frees its slot after one batch of 64 tokens; a device that has not done so by
-#: then is stuck and is killed [s].
-DRAIN_TIMEOUT_S = 15.0
-DRAIN_POLL_S = 0.005
 HEALTH_TIMEOUT_S = 2.0
 #: Unloads take milliseconds; a device that does not finish one is stuck and is killed [s].
 UNLOAD_TIMEOUT_S = 10.0
-
-
-@dataclass(slots=True)
-class ModelServer:
-    """A loaded model: where its server listens, its prompt encoder, its busy cache slots."""
-
-    model: Model
-    address: str
-    encoder: PromptEncoder
-    running: set[int] = field(default_factory=set[int])
 
 
 class LlamaCppEngine:
@@ -64,6 +51,8 @@ class LlamaCppEngine:
         models: the models that may be loaded.
         sources: the weights file of each model.
         log_dir: where the engine's log goes; a temporary folder if None.
+        states_dir: where KV states are saved, each device in a private folder of its own that
+            goes with it; `llamacpp_states.states_root()` if None.
     """
 
     def __init__(
@@ -73,11 +62,13 @@ class LlamaCppEngine:
         sources: Mapping[str, str],
         *,
         log_dir: Path | None = None,
+        states_dir: Path | None = None,
     ) -> None:
         self._device = device
         self._models = {model.id: model for model in models}
         self._sources = dict(sources)
         self._log_dir = log_dir
+        self._states = StateFolder(device.id, states_dir or states_root())
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._child: DeviceChild | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -93,12 +84,13 @@ class LlamaCppEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Loads, warms, and reuses prefixes in slots chosen by the caller."""
+        """Loads, warms, saves states, and reuses prefixes in slots chosen by the caller."""
         return Capabilities(
             prefix="sequences",
             can_load=True,
             can_warm=True,
             embed=True,
+            can_save=True,
             models=tuple(self._models),
         )
 
@@ -160,21 +152,41 @@ class LlamaCppEngine:
         began_s, server = time.perf_counter(), self._server(request.model)
         if request.max_tokens or request.embed:  # a warm-up asks for neither
             check_task(server.model, request)
-        slot = self._take_slot(server, request.sequence)
+        slot = server.take_slot(request.sequence)
         try:
-            encoded = await server.encoder.encode(
-                request.parts, lambda path, body: self._post(server, path, body), chat=request.chat
-            )
+            encoded = await server.encoder.encode(request.parts, server.post, chat=request.chat)
             check_fits(server.model, encoded, request)
             if request.embed:
-                answer = await self._embed(server, encoded)
+                answer = await server.embed(encoded)
                 return embedding_result(answer, encoded, time.perf_counter() - began_s)
-            answer = await self._complete(server, slot, completion_body(request, encoded, slot))
+            answer = await server.complete(slot, completion_body(request, encoded, slot))
         finally:
             server.running.discard(slot)
         result = call_result(answer, encoded, request)
         # Tokenising and transport count as prefill: whoever plans pays for them too.
         return replace(result, prefill_s=time.perf_counter() - began_s - result.decode_s)
+
+    async def save(self, model: str, sequence: int) -> SavedState:
+        """Save an idle slot's KV state; nothing is left of one that could not be written."""
+        server, path = self._server(model), self._states.fresh()
+        try:
+            done = await server.slot_action(sequence, "save", path)
+            return saved_state(path, self._key(server.model), *done)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    async def restore(self, model: str, sequence: int, state: SavedState) -> float:
+        """Bring a KV state into an idle slot; its file stays."""
+        server = self._server(model)
+        require_own(self._key(server.model), state, self._device.id)
+        if state.path is None or state.path.parent != self._states.path:
+            raise EngineError(f"device {self._device.id!r}: this KV state lies elsewhere")
+        return (await server.slot_action(sequence, "restore", state.path))[2]
+
+    def landing(self, state: SavedState) -> SavedState:
+        """Return a state's place in this device's folder."""
+        return replace(state, path=self._states.fresh())
 
     async def healthy(self) -> bool:
         """Whether the device process answers, also while it loads or computes."""
@@ -207,6 +219,7 @@ class LlamaCppEngine:
         if self._child is not None:
             await self._child.quit()
             self._child = None
+        self._states.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -219,6 +232,7 @@ class LlamaCppEngine:
         self._servers.clear()
         folder = self._log_dir or Path(self._scratch.name if self._scratch else ".")
         folder.mkdir(parents=True, exist_ok=True)
+        self._states.open()
         self._child = DeviceChild(self._device, folder / f"{self._device.id}.log")
         await self._child.start()
         self._version = self._child.version
@@ -243,13 +257,17 @@ class LlamaCppEngine:
             sequences=self._device.slots if model.task == "embed" else self._device.sequences,
             embed=model.task == "embed",
             pools=bool(header.of_architecture("pooling_type", 0)),
+            states=str(self._states.path),
         )
         encoder = PromptEncoder(
             model.tokenizer or model.id,
             self._tokens,
             has_template="tokenizer.chat_template" in header.metadata,
         )
-        self._servers[model.id] = ModelServer(model, reply["address"], encoder)
+        assert self._session is not None
+        self._servers[model.id] = ModelServer(
+            self._device, model, reply["address"], encoder, child, self._session
+        )
         return LoadResult(
             seconds=time.perf_counter() - began_s,
             rss_before_bytes=reply["rss_before_bytes"],
@@ -281,111 +299,24 @@ class LlamaCppEngine:
             raise EngineError(f"device {self._device.id!r}: {model!r} is not loaded")
         return self._servers[model]
 
-    def _take_slot(self, server: ModelServer, sequence: int) -> int:
-        """Occupy the cache slot asked for, or the first idle one."""
-        idle = [slot for slot in range(self._device.sequences) if slot not in server.running]
-        if sequence >= 0 and sequence not in idle:
+    def _key(self, model: Model) -> StateKey:
+        """Return what states of a model fit: its digest, or its file where none is known."""
+        weights = model.digest
+        if not weights:
+            file = Path(self._sources[model.id])
+            weights = f"{file.resolve()} of {file.stat().st_mtime_ns}"
+        return StateKey(weights=weights, engine=f"llamacpp {self._version}", cache=CACHE_LAYOUT)
+
+    def _check_fits(self, model: Model, encoded: EncodedPrompt, request: CallRequest) -> None:
+        """Refuse a prompt the context cannot hold, with the counts."""
+        prompt = len(encoded.tokens)
+        need = prompt + (request.max_tokens if request.exact_tokens else 1)
+        if need > model.context_tokens:
             raise EngineError(
-                f"device {self._device.id!r}: {server.model.id!r} has no idle cache slot "
-                f"{sequence} of {self._device.sequences}"
+                f"{model.id!r}: the prompt has {prompt} tokens and the answer needs room for "
+                f"{need - prompt}; the context is {model.context_tokens}. Shorten the prompt or "
+                f"raise the model's context in the cluster file.",
+                retryable=False,
             )
-        if not idle:
-            raise EngineError(f"device {self._device.id!r}: {server.model.id!r} is busy")
-        slot = sequence if sequence >= 0 else idle[0]
-        server.running.add(slot)
-        return slot
-
-    async def _complete(
-        self, server: ModelServer, slot: int, body: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Run a completion; when cancelled, return only once the slot computes no more."""
-        try:
-            return await self._stream(server, body)
-        except asyncio.CancelledError:
-            await asyncio.shield(asyncio.ensure_future(self._drain(server, slot)))
-            raise
-
-    async def _stream(self, server: ModelServer, body: dict[str, Any]) -> dict[str, Any]:
-        """Read a streamed completion; return its last event with the whole text.
-
-        Streaming with progress is what makes cancellation quick: the server notices a closed
-        socket when it writes, which it then does after every batch and every token.
-        """
-        text: list[str] = []
-        async with self._http(server, "POST", "/completion", body) as response:
-            async for line in response.content:
-                if not line.startswith(b"data: "):
-                    continue
-                event: dict[str, Any] = json.loads(line[len(b"data: ") :])
-                if "error" in event:
-                    raise self._refused(server, "/completion", event, 500)
-                text.append(event.get("content", ""))
-                if event.get("stop"):
-                    return {**event, "content": "".join(text)}
-        raise EngineError(f"device {self._device.id!r}: {server.model.id!r} stopped mid-answer")
-
-    async def _embed(self, server: ModelServer, encoded: EncodedPrompt) -> dict[str, Any]:
-        """Ask for a text's vector; when cancelled, return once its one batch is computed."""
-        post = asyncio.ensure_future(
-            self._post(server, "/v1/embeddings", {"input": encoded.tokens})
-        )
-        try:
-            return await asyncio.shield(post)
-        except asyncio.CancelledError:
-            await asyncio.gather(post, return_exceptions=True)
-            raise
-
-    async def _drain(self, server: ModelServer, slot: int) -> None:
-        """Wait until a slot is idle; kill a device that does not get there."""
-        child = self._alive()
-        with contextlib.suppress(EngineError, TimeoutError):
-            async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                while await self._slot_computes(server, slot):  # noqa: ASYNC110 - elsewhere
-                    await asyncio.sleep(DRAIN_POLL_S)
-                return
-        await child.kill()
-
-    async def _slot_computes(self, server: ModelServer, slot: int) -> bool:
-        """Whether a slot has work."""
-        async with self._http(server, "GET", "/slots") as response:
-            slots: list[dict[str, Any]] = await response.json(content_type=None)
-        return any(entry["id"] == slot and entry["is_processing"] for entry in slots)
-
-    async def _post(self, server: ModelServer, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Post JSON to a model's server and return the answer."""
-        async with self._http(server, "POST", path, body) as response:
-            answer: dict[str, Any] = await response.json(content_type=None)
-        return answer
-
-    @contextlib.asynccontextmanager
-    async def _http(
-        self, server: ModelServer, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Do one HTTP request; tell a lost device from an error the server reports."""
-        child = self._alive()
-        assert self._session is not None
-        headers = {"Authorization": f"Bearer {child.api_key}"}
-        try:
-            async with self._session.request(
-                method, server.address + path, json=body, headers=headers
-            ) as response:
-                if response.status != 200:
-                    answer: dict[str, Any] = await response.json(content_type=None)
-                    raise self._refused(server, path, answer, response.status)
-                yield response
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if await child.ended_within(DEATH_NOTICE_S):
-                raise child.lost_error() from error
-            raise EngineError(
-                f"device {self._device.id!r}: no answer from the engine ({error}){child.log_tail()}"
-            ) from error
-
-    def _refused(
-        self, server: ModelServer, path: str, answer: dict[str, Any], status: int
-    ) -> EngineError:
-        """Make an error of what the server reports; a bad request stays one when retried."""
-        message = answer.get("error", {}).get("message", answer)
-        return EngineError(
-            f"device {self._device.id!r}: {server.model.id!r} refused {path}: {message}",
-            retryable=status >= 500,
-        )
+        if not prompt:
+            raise EngineError(f"{model.id!r}: the prompt is empty", retryable=False)

@@ -9,6 +9,9 @@ from fate.engines.llamacpp_prompt import EncodedPrompt
 #: How answers with a schema are written: without this, white space may go on for ever.
 COMPACT_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
+#: What llama.cpp calls the bytes and tokens of a slot it has saved or restored.
+ACTION_FIELDS = {"save": ("n_written", "n_saved"), "restore": ("n_read", "n_restored")}
+
 
 def check_fits(model: Model, encoded: EncodedPrompt, request: CallRequest) -> None:
     """Refuse a prompt the context cannot hold, with the counts."""

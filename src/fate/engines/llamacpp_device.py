@@ -64,6 +64,7 @@ def server_params(request: dict[str, Any], threads: int, api_key: str) -> Any:  
     params.cache_ram_mib = 0
     params.cache_idle_slots = params.fit_params = params.warmup = params.ui = False
     params.endpoint_props = params.endpoint_slots = True
+    params.slot_save_path = request["states"] + "/"
     params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.check_tensors = True
     params.verbosity = WARNINGS
@@ -230,6 +231,7 @@ def private_replies(log: str) -> IO[str]:
 
 def main() -> None:
     """Read the configuration, pin the process, serve, and leave without a trace."""
+    os.umask(0o077)  # saved KV states hold prompts
     config = json.loads(sys.stdin.readline())
     die_with(config["parent"])
     replies = private_replies(config["log"])

@@ -24,6 +24,7 @@ from fate.engines.base import (
     LoadResult,
     PromptPart,
     Role,
+    SavedState,
     check_task,
 )
 
@@ -169,6 +170,18 @@ class OpenAIEngine:
             decode_s=0.0,
             vector=vector,
         )
+
+    async def save(self, model: str, sequence: int) -> SavedState:
+        """Refuse: the API has no KV states."""
+        raise self._fixed(model)
+
+    async def restore(self, model: str, sequence: int, state: SavedState) -> float:
+        """Refuse: the API has no KV states."""
+        raise self._fixed(model)
+
+    def landing(self, state: SavedState) -> SavedState:
+        """Return the state: there is nowhere to copy it to."""
+        return state
 
     async def healthy(self) -> bool:
         """Whether the server answers quickly, and not only that it cannot."""

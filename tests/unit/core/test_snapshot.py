@@ -19,10 +19,11 @@ SHAPES = {
     "workflow": "N", "eligible": "ND", "hit": "NP", "waited_s": "F", "must_start": "F",
     "child_ptr": "+", "child": "E", "child_share": "E", "free_at_s": "DS", "resident": "DM",
     "used_at": "DM", "pinned": "DM", "footprint_bytes": "DM", "memory_bytes": "D",
-    "content": "DMK", "content_used_at": "DMK", "running_instance": "DS", "load_s": "DM",
-    "unload_s": "DM", "prefill": "DM3", "decode": "DM3", "slowdown": "DS", "link": "DD2",
+    "content": "DMK", "content_used_at": "DMK", "parks": "DM", "running_instance": "DS",
+    "load_s": "DM", "unload_s": "DM", "prefill": "DM3", "decode": "DM3", "slowdown": "DS",
+    "link": "DD2",
 }  # fmt: skip
-FLAGS = {"eligible", "must_start", "resident", "pinned"}
+FLAGS = {"eligible", "must_start", "resident", "pinned", "parks"}
 INDICES = {"model", "instance", "workflow", "hit", "child_ptr", "child", "content"}
 CLOCKS = {"used_at", "footprint_bytes", "memory_bytes", "content_used_at"}
 
@@ -111,7 +112,7 @@ def test_every_step_of_a_run_has_the_promised_form() -> None:
             seen += 1
             hand.plan(hand.snapshot.chunks[:1], hand.snapshot.chunks[1:])
             continue
-        running = hand.core.fleet.chains[0]
+        running = next(c for c in hand.core.fleet.chains if c.activity is not None)
         chunk, activity = running.chunk, running.activity or 0
         if running.steps[0].kind in ("call", "tool") and chunk is not None:
             done = [ItemDone(activity=activity, item=i) for i in range(chunk.start, chunk.stop)]

@@ -23,9 +23,10 @@ def run(
     length_noise: float = 0.0,
     graphs: Sequence[Graph] = (),
     devices: int = 2,
+    park_bytes: int = 0,
 ) -> float:
     """Simulate work, by default the mixed one, showing the core after each step; return the end."""
-    of = cluster(devices)
+    of = cluster(devices, park_bytes=park_bytes)
     costs = profile(of)
     setup = Setup(cluster=of, profile=costs, policy=LateEft())
     core = setup.scheduler()
@@ -42,13 +43,15 @@ def run(
     return simulation.run(step).makespan_s
 
 
-def test_where_nothing_can_be_decided_the_end_is_known_at_every_moment() -> None:
-    """One device, one chain of calls: loads, caches and calls under way are all continued."""
+@pytest.mark.parametrize("park_bytes", [0, 1 << 20])
+def test_where_nothing_can_be_decided_the_end_is_known_at_every_moment(park_bytes: int) -> None:
+    """One device, one chain of calls: loads, caches, states on disk and calls are all continued."""
     points: list[float] = []
     makespan_s = run(
         lambda core, at_s: points.append(project(freeze(core), LateEft(), at_s)),
         graphs=[chain("x", "ABABCA")],
         devices=1,
+        park_bytes=park_bytes,
     )
     assert len(points) > 12
     assert points == pytest.approx([makespan_s] * len(points), rel=1e-6)

@@ -240,6 +240,7 @@ def _sample() -> Snapshot:
         "child": (0,), "content": cube, "running_instance": square, "used_at": square,
         "footprint_bytes": square, "memory_bytes": row, "content_used_at": cube,
         "resident": square, "pinned": square, "eligible": square, "must_start": row,
+        "parks": square,
     }  # fmt: skip
     arrays: dict[str, Any] = {name: np.zeros(shape) for name, shape in shapes.items()}
     arrays |= {name: np.zeros(shape, dtype=np.int64) for name, shape in integers.items()}

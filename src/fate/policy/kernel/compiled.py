@@ -30,6 +30,7 @@ from fate.policy.kernel.problem import (
     MEMORY,
     MODEL,
     OUTPUT,
+    PARKS,
     PINNED,
     PREFILL,
     RESIDENT,
@@ -214,7 +215,6 @@ def appraise(
     unload_s, load_s = 0.0, 0.0
     if s.store[device, model, RESIDENT]:
         loaded_s = max(start_s, s.model_s[device, model, LOADED])
-        sequence, cached = _find_sequence(p, s, device, node)
     else:
         if not evictions(p, s, device, model):
             return INF, 0, -1, 0.0, 0.0, 0.0
@@ -225,8 +225,7 @@ def appraise(
             unload_s = unload_s + p.rates[device, other, UNLOAD]
         load_s = p.rates[device, model, LOAD]
         loaded_s = begin_s + unload_s + load_s
-        has_slots = p.content.shape[2] > 0 and p.content[device, model, 0, HELD] != -2
-        sequence, cached = 0 if has_slots else -1, 0.0
+    sequence, cached = _find_sequence(p, s, device, node)
     work_s = work_seconds(p, node, device, cached) * p.slots[device, busy, SLOWDOWN]
     finish_s = loaded_s + p.cells[node, device, TRANSFER] + work_s
     if not finish_s < INF:
@@ -242,12 +241,14 @@ def run(p: Problem, s: State, device: int, node: int) -> float:
         return INF
     model = p.ids[node, MODEL]
     for i in range(s.gone[0]):
-        s.store[device, s.gone[1 + i], RESIDENT] = 0
+        other = s.gone[1 + i]
+        s.store[device, other, RESIDENT] = 0
+        if not p.store[device, other, PARKS]:
+            for k in range(p.content.shape[2]):
+                s.content[device, other, k, HELD] = min(s.content[device, other, k, HELD], -1)
+                s.content[device, other, k, HELD_USED] = 0
     if not s.store[device, model, RESIDENT]:
         s.store[device, model, RESIDENT] = 1
-        for k in range(p.content.shape[2]):
-            s.content[device, model, k, HELD] = min(s.content[device, model, k, HELD], -1)
-            s.content[device, model, k, HELD_USED] = 0
         s.model_s[device, model, LOADED] = loaded_s
         s.model_s[device, -1, LOADED] = loaded_s
     s.store[device, model, USED] = s.store[device, -1, CLOCK]

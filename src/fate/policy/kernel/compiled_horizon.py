@@ -22,6 +22,7 @@ from fate.policy.kernel.problem import (
     HELD,
     LOAD,
     MODEL,
+    PARKS,
     RESIDENT,
     TRANSFER,
     UNLOAD,
@@ -66,14 +67,13 @@ def _seconds(
 ) -> float:
     s, model, best = present.state, p.ids[node, MODEL], 0
     resident = s.store[device, model, RESIDENT] != 0
-    if resident:
-        lost = -1
-        if count > 0 and over.device[0] == device and p.ids[over.node[0], MODEL] == model:
-            lost = over.overwritten[0]
-        for k in range(p.content.shape[2]):
-            content = s.content[device, model, k, HELD]
-            if content >= 0 and k != lost:
-                best = max(best, p.hit[node, content])
+    lost = -1
+    if count > 0 and over.device[0] == device and p.ids[over.node[0], MODEL] == model:
+        lost = over.overwritten[0]
+    for k in range(p.content.shape[2]):
+        content = s.content[device, model, k, HELD]
+        if content >= 0 and k != lost:
+            best = max(best, p.hit[node, content])
     for i in range(count):
         if over.device[i] != device:
             continue
@@ -82,7 +82,9 @@ def _seconds(
             resident = True
             best = max(best, p.hit[node, p.contents_now + other])
         elif resident and present.gone[device, p.ids[other, MODEL], model]:
-            resident, best = False, 0
+            resident = False
+            if not p.store[device, model, PARKS]:
+                best = 0
     swap_s = 0.0 if resident else present.swap_s[device, model]
     return swap_s + work_seconds(p, node, device, usable_hit(float(best), p.sizes[node, FIRST]))
 

@@ -66,6 +66,7 @@ class Plain(NamedTuple):
     memory_bytes: list[int]
     content: list[list[list[int]]]
     content_used_at: list[list[list[int]]]
+    parks: list[list[int]]
     running_instance: list[list[int]]
     load_s: list[list[float]]
     unload_s: list[list[float]]
@@ -86,7 +87,7 @@ MODEL, INSTANCE, MUST = range(3)
 ELIGIBLE, TRANSFER = range(2)
 FREE, SLOWDOWN, RUNNING = range(3)
 LOAD, UNLOAD, PREFILL, DECODE = 0, 1, 2, 5
-RESIDENT, USED, PINNED, FOOTPRINT, MEMORY = range(5)
+RESIDENT, USED, PINNED, FOOTPRINT, MEMORY, PARKS = range(6)
 HELD, HELD_USED = range(2)
 
 
@@ -97,7 +98,7 @@ class Problem(NamedTuple):
     number of arrays it is handed: 48 s with one array per field, half of that now.
 
     sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 2] f64, slots [D, S, 3] f64,
-    rates [D, M, 8] f64, store [D, M, 5] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
+    rates [D, M, 8] f64, store [D, M, 6] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
     """
 
     weights: Weights
@@ -202,7 +203,7 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
         np.require(s.child_share, np.float64, ["C", "W"]),
         _pack([s.free_at_s, s.slowdown, s.running_instance], np.float64),
         np.ascontiguousarray(np.concatenate(rates, axis=-1), dtype=np.float64),
-        _pack([s.resident, s.used_at, s.pinned, s.footprint_bytes, memory], np.int64),
+        _pack([s.resident, s.used_at, s.pinned, s.footprint_bytes, memory, s.parks], np.int64),
         _pack([s.content, s.content_used_at], np.int64),
         np.require(s.link, np.float64, ["C", "W"]),
     )

@@ -5,7 +5,8 @@ scheduling; exact for one slot) and runs through the chain the core would start:
 
     [evict: unload ...] -> [load] -> gather parents' outputs -> prefill -> decode
 
-What it leaves behind (residency, the sequence it filled, times) is what the next call meets.
+What it leaves behind (residency, the sequence it filled, times) is what the next call meets. An
+evicted model's sequences are gone, or come back with it where the device parks them.
 Ties are broken by node index, then device index, then slot index: lowest first.
 
 `compiled` repeats this file expression by expression; both must agree to the last bit.
@@ -34,6 +35,7 @@ class Bench:
         "free_at_s",
         "loaded_at_s",
         "loader_at_s",
+        "parks",
         "resident",
         "used_at",
         "used_until_s",
@@ -50,6 +52,7 @@ class Bench:
         self.loaded_at_s = [-inf] * models
         self.used_until_s = [-inf] * models
         self.loader_at_s = -inf
+        self.parks = p.parks[device]
 
 
 class Placement(NamedTuple):
@@ -103,7 +106,7 @@ def evictions(p: Plain, bench: Bench, device: int, model: int) -> list[int] | No
 
 
 def find_sequence(p: Plain, bench: Bench, node: int) -> tuple[int, float]:
-    """Return (sequence slot, cached tokens) for a call whose model is resident; -1 is no slot."""
+    """Return (sequence slot, cached tokens) for a call, its model being loaded; -1 is no slot."""
     model, hit = p.model[node], p.hit[node]
     hits = [hit[c] if c >= 0 else 0 for c in bench.content[model] if c != -2]
     if not hits:
@@ -124,7 +127,6 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
     gone, unload_s, load_s = list[int](), 0.0, 0.0
     if bench.resident[model]:
         loaded_s = max(start_s, bench.loaded_at_s[model])
-        sequence, cached = find_sequence(p, bench, node)
     else:
         found = evictions(p, bench, device, model)
         if found is None:
@@ -135,7 +137,7 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
             unload_s = unload_s + p.unload_s[device][other]
         load_s = p.load_s[device][model]
         loaded_s = begin_s + unload_s + load_s
-        sequence, cached = -1 if p.content[device][model][:1] in ([], [-2]) else 0, 0.0
+    sequence, cached = find_sequence(p, bench, node)
     transfer_s = p.transfer_s[node][device]
     work_s = work_seconds(p, node, device, cached) * p.slowdown[device][busy]
     finish_s = loaded_s + transfer_s + work_s
@@ -150,10 +152,11 @@ def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> None:
     model = p.model[node]
     for other in placed.gone:
         bench.resident[other] = 0
+        if not bench.parks[other]:
+            bench.content[other] = [min(c, -1) for c in bench.content[other]]
+            bench.content_used_at[other] = [0] * len(bench.content[other])
     if not bench.resident[model]:
         bench.resident[model] = 1
-        bench.content[model] = [min(c, -1) for c in bench.content[model]]
-        bench.content_used_at[model] = [0] * len(bench.content[model])
         bench.loaded_at_s[model] = bench.loader_at_s = placed.loaded_s
     bench.used_at[model] = bench.clock
     if placed.sequence >= 0:

@@ -158,19 +158,19 @@ def _seconds(p: Plain, present: Present, overlay: list[Tentative], node: int, de
     model, hit = p.model[node], p.hit[node]
     bench = present.benches[device]
     resident, best = bool(bench.resident[model]), 0
-    if resident:
-        lost = -1
-        if overlay and overlay[0].device == device and overlay[0].model == model:
-            lost = overlay[0].sequence
-        for slot, content in enumerate(bench.content[model]):
-            if content >= 0 and slot != lost:
-                best = max(best, hit[content])
+    lost = -1
+    if overlay and overlay[0].device == device and overlay[0].model == model:
+        lost = overlay[0].sequence
+    for slot, content in enumerate(bench.content[model]):
+        if content >= 0 and slot != lost:
+            best = max(best, hit[content])
     for tentative in overlay:
         if tentative.device != device:
             continue
         if tentative.model == model:
             resident, best = True, max(best, hit[p.contents_now + tentative.node])
         elif resident and model in (present.gone[device][tentative.model] or ()):
-            resident, best = False, 0
+            resident = False
+            best = best if p.parks[device][model] else 0
     swap_s = 0.0 if resident else present.swap_s[device][model]
     return swap_s + work_seconds(p, node, device, usable_hit(float(best), p.first_tokens[node]))
