@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "explain": Entry("fate.cli.explain:explain", "Show why a stage of a run went where it went."),
     "compare": Entry("fate.cli.compare:compare", "Simulate a run's work under other policies."),
     "replay": Entry("fate.cli.replay:replay", "Check a run's journal, or decide it anew."),
+    "graph": Entry("fate.cli.graph:graph", "Draw what a workflow's stages need of each other."),
     "validate": Entry("fate.cli.validate:validate", "Report every problem of workflow files."),
     "schema": Entry("fate.cli.schema:schema", "Print the JSON Schema of a file format."),
     "models": Entry("fate.cli.models:app", "Pull, list and remove model weights."),

@@ -1,5 +1,6 @@
 """Stages as a watcher wants them: one row per stage as written, whatever it became."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,11 +16,11 @@ class StageRow:
     """All executions of one stage, over workflows, items and rounds.
 
     `items` of `total` are finished; `total` holds what is expected where nothing is known yet.
-    `depth` counts the groups around the stage.
+    `path` has the names of the groups around it, `study.notes`; times run from the first start to
+    the last end, None while there is none.
     """
 
-    name: str
-    depth: int
+    path: str
     kind: str
     model: str
     done: int = 0
@@ -30,6 +31,18 @@ class StageRow:
     waiting: int = 0
     skipped: int = 0
     executions: int = 0
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The stage's own name."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def depth(self) -> int:
+        """How many groups are around it."""
+        return self.path.count(".")
 
     @property
     def state(self) -> RowState:
@@ -47,16 +60,21 @@ class StageRow:
         return "done" if self.done >= self.total else "waiting"
 
 
-def rollup(book: StageBook) -> list[StageRow]:
-    """Return the rows in the order of the workflow file, a group's stages below it."""
+def rollup(book: StageBook, workflows: Collection[str] | None = None) -> list[StageRow]:
+    """Return the rows in the order of the workflow file, a group's stages below it.
+
+    Args:
+        book: the stages.
+        workflows: which workflows to look at, None for all.
+    """
     rows: dict[str, StageRow] = {}
     for run in book.stages.values():
+        if workflows is not None and run.workflow not in workflows:
+            continue
         name = written_id(run.stage.id)
         row = rows.get(name)
         if row is None:
-            inner = name.rpartition(".")[2]
-            row = StageRow(inner, name.count("."), run.stage.kind, run.stage.model)
-            rows[name] = row
+            row = rows[name] = StageRow(name, run.stage.kind, run.stage.model)
         _add(row, run)
     places = {name: place for place, name in enumerate(rows)}
 
@@ -71,6 +89,10 @@ def rollup(book: StageBook) -> list[StageRow]:
 def _add(row: StageRow, run: StageRun) -> None:
     row.executions += 1
     status = run.status
+    if run.start_s is not None:
+        row.start_s = min(run.start_s, run.start_s if row.start_s is None else row.start_s)
+    if run.end_s is not None and not run.skipped:
+        row.end_s = max(run.end_s, row.end_s or 0.0)
     if status == "skipped":
         row.skipped += 1
         return
