@@ -263,7 +263,9 @@ class Scheduler:
         self.watch.lost(d, event.reason, now_s)
 
     def _device_ready(self, event: DeviceReady, now_s: float) -> None:
-        self.fleet.restore(self._device[event.device])
+        d = self._device[event.device]
+        self._gone.discard(d)
+        self.fleet.restore(d)
         self._stale = True
 
     def _planned(self, event: Planned, now_s: float) -> None:

@@ -117,7 +117,7 @@ class Cancelled(Message, frozen=True, kw_only=True):
 class DeviceLost(Message, frozen=True, kw_only=True):
     """A device is gone with all it held; its running activities are lost.
 
-    `final` means that it will not come back.
+    `final` means that nobody should wait for it; `DeviceReady` may come all the same.
     """
 
     device: str

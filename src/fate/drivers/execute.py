@@ -247,6 +247,10 @@ class Executor:
             request = work.request(chunk.instance, item, command.sequence)
             async with asyncio.timeout(self.limits.call_s):
                 result = await engine.call(request)
+            nonsense = nonsense_in(request, result)
+            if nonsense is not None:
+                reason = f"device {command.device!r} answered nonsense: {nonsense}"
+                return Failed(activity=command.activity, reason=reason)
             problem = work.check(chunk.instance, item, result.text)
             if problem is not None:
                 return Failed(activity=command.activity, reason=problem)
@@ -297,6 +301,23 @@ def _item_done(activity: int, item: int, result: CallResult) -> ItemDone:
         prefill_s=_seconds(result.prefill_s),
         decode_s=_seconds(result.decode_s),
     )
+
+
+def nonsense_in(request: CallRequest, result: CallResult) -> str | None:
+    """Return what cannot be true of an answer, whatever the model; None if nothing is."""
+    asked, counts = request.max_tokens, (result.prompt_tokens, result.cached_tokens)
+    if min(*counts, result.output_tokens) < 0:
+        return "a negative number of tokens"
+    if result.cached_tokens > result.prompt_tokens:
+        return f"{result.cached_tokens} tokens cached of a prompt of {result.prompt_tokens}"
+    if asked and result.output_tokens > asked:
+        return f"{result.output_tokens} tokens where at most {asked} were asked for"
+    if request.exact_tokens and asked and not result.text:
+        return f"no text where {asked} tokens were asked for"
+    for name, seconds in (("prefill", result.prefill_s), ("decode", result.decode_s)):
+        if not 0.0 <= seconds < math.inf:
+            return f"a {name} of {seconds} seconds"
+    return None
 
 
 def _seconds(reported: float) -> float:

@@ -16,7 +16,6 @@ from fate.domain.messages import (
     Cancelled,
     Command,
     DeviceLost,
-    DeviceReady,
     Drained,
     Dropped,
     Event,
@@ -37,13 +36,10 @@ from fate.domain.messages import (
 from fate.domain.messages import Cancel as CancelCommand
 from fate.drivers.clock import Clock, WallClock
 from fate.drivers.execute import Executor
+from fate.drivers.keeper import Keeper
 from fate.drivers.recover import Recovered
 from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflow_ends
-from fate.engines.base import EngineError
 from fate.policy.base import Policy
-
-#: A lost device is restarted this often before it is given up.
-_RESTARTS = 3
 
 #: Commands that may take effect before the record of them is durable: they change nothing.
 _WITHOUT_EFFECT = (RequestPlan, Expand)
@@ -135,7 +131,8 @@ class Runtime:
         self._mail = asyncio.Event()
         self._activities: dict[ActivityId, tuple[Activity, asyncio.Task[None]]] = {}
         self._helpers: set[asyncio.Task[None]] = set()
-        self._lost: set[str] = set()
+        self._keeper = Keeper(executor.engines, self._clock, self.post, executor.limits.load_s)
+        self._orphans: set[ActivityId] = set()
         self._crash: BaseException | None = None
 
     @property
@@ -185,6 +182,7 @@ class Runtime:
 
     async def _until_end(self, ended: dict[str, WorkflowEnded], last_end_s: float) -> Outcome:
         begun = False
+        self._help(self._keeper.feel_pulses(self._busy, self._device_lost))
         try:
             while not (begun and self._core.finished):
                 await self._clock.wait(self._mail)
@@ -241,7 +239,9 @@ class Runtime:
 
     async def _activity(self, command: Activity) -> None:
         outcome = await self._executor.run(command, self.post)
-        if isinstance(outcome, DeviceLost):
+        if command.activity in self._orphans:  # its device may be back, and another one
+            self._orphans.discard(command.activity)
+        elif isinstance(outcome, DeviceLost):
             self._device_lost(outcome)
         else:
             self.post(outcome)
@@ -276,35 +276,25 @@ class Runtime:
 
     def _device_lost(self, event: DeviceLost) -> None:
         """Tell the core once, and try to bring the device back."""
-        if event.device in self._lost:
+        if event.device in self._keeper.lost:
             return
-        self._lost.add(event.device)
+        self._keeper.lost.add(event.device)
         self.post(event)
-        orphans = [
-            task
+        orphans = {
+            command.activity: task
             for command, task in self._activities.values()
             if not isinstance(command, RunTool) and command.device == event.device
             if task is not asyncio.current_task()
-        ]
-        for task in orphans:
+        }
+        for task in orphans.values():
             task.cancel()
-        self._help(self._restart(event.device, orphans))
+        self._orphans |= set(orphans)
+        self._help(self._keeper.bring_back(event.device, list(orphans.values())))
 
-    async def _restart(self, device: str, orphans: list[asyncio.Task[None]]) -> None:
-        await asyncio.gather(*orphans, return_exceptions=True)
-        engine, reason = self._executor.engines[device], ""
-        for attempt in range(_RESTARTS):
-            await self._clock.sleep(0.2 * attempt)
-            try:
-                async with asyncio.timeout(self._executor.limits.load_s):
-                    await engine.restart()
-            except (EngineError, TimeoutError) as error:
-                reason = str(error) or "restarting takes too long"
-                continue
-            self._lost.discard(device)
-            self.post(DeviceReady(device=device))
-            return
-        self.post(DeviceLost(device=device, reason=reason, final=True))
+    def _busy(self) -> list[str]:
+        """Return the devices with activities."""
+        working = [command for command, _ in self._activities.values()]
+        return [command.device for command in working if not isinstance(command, RunTool)]
 
     def _help(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

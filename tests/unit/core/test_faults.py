@@ -447,3 +447,14 @@ def test_an_instance_is_expanded_once() -> None:
     hand.submit(chain("w", "A"))
     with pytest.raises(ProtocolError, match="expanded while open"):
         hand.core.handle([Expanded(instance="w/s0")], 9.0)
+
+
+def test_a_device_that_comes_back_after_all_is_used_again() -> None:
+    """Nobody waited for it, and what could run nowhere else has failed; the rest may use it."""
+    hand, _ = calling()
+    hand.send(DeviceLost(device="d0", reason="cannot restart", final=True))
+    hand.send(DeviceReady(device="d0"))
+    hand.send(DeviceLost(device="d1", reason="cannot restart", final=True))
+    hand.none(WorkflowEnded)
+    hand.plan((W,))
+    assert hand.one(Load).device == "d0"

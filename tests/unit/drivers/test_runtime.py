@@ -238,16 +238,33 @@ def test_an_engine_that_rules_out_a_retry_is_believed() -> None:
     assert outcome.ended["w"].reason == "w/s0: call on d0 failed: the prompt is too long"
 
 
+NONSENSE: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"prefill_s": -1.0}, "a prefill of -1.0 seconds"),
+    ({"cached_tokens": 10_000}, "10000 tokens cached of a prompt of"),
+    ({"output_tokens": 33}, "33 tokens where at most 32 were asked for"),
+    ({"prompt_tokens": -1}, "a negative number of tokens"),
+    ({"decode_s": float("inf")}, "a decode of inf seconds"),
+    ({"decode_s": float("nan")}, "a decode of nan seconds"),
+)
+
+
+@pytest.mark.parametrize(("changes", "said"), NONSENSE)
+def test_answers_that_cannot_be_true_are_failures_of_the_device(
+    changes: dict[str, Any], said: str
+) -> None:
+    """They are named, and the item is asked for again."""
+    trial = Trial(chain("w", "A"))
+    trial.engine().lie_next(**changes)
+    trial.run()
+    failed = [e for r in trial.bench.log.records for e in r.events if isinstance(e, Failed)]
+    assert [e.reason.startswith("device 'd0' answered nonsense: " + said) for e in failed] == [True]
+
+
 def test_absurd_figures_do_no_harm() -> None:
     """Estimates are fed by what engines report; nonsense must not bring the run down."""
     trial = Trial()
-    figures = (
-        {"prefill_s": -1.0, "decode_s": -1.0},
-        {"cached_tokens": 10_000},
-        {"prompt_tokens": 0, "output_tokens": 0},
-        {"prefill_s": 1e9, "decode_s": float("inf")},
-        {"prefill_s": float("nan"), "decode_s": float("nan")},
-    )
+    figures: list[dict[str, Any]] = [changes for changes, _ in NONSENSE]
+    figures += [{"prompt_tokens": 0, "cached_tokens": 0, "output_tokens": 0}, {"prefill_s": 1e9}]
     for changes in figures:
         trial.engine().lie_next(**changes)
     trial.run()
