@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fate.domain.catalog import Cluster, Device
-from fate.domain.graph import Graph, InstanceId
+from fate.domain.graph import Graph, InstanceId, Scope, Stage
 from fate.domain.messages import (
     Activity,
     Call,
@@ -13,14 +13,20 @@ from fate.domain.messages import (
     DeviceLost,
     DeviceReady,
     Done,
+    Dropped,
     Event,
+    Expand,
     Expanded,
     Failed,
     ItemDone,
     Load,
+    LoggedCommand,
     Record,
     Resumed,
+    Reuse,
+    Revealed,
     RunTool,
+    Skipped,
     Unload,
     WorkflowEnded,
 )
@@ -35,6 +41,9 @@ class Audit:
         items: how many items each instance turned out to have.
         calls: calls by the device they ran on, in order.
         ended: how workflows ended.
+        skipped: instances whose condition did not hold.
+        dropped: items that were given up, -1 for all of an instance; scopes of groups.
+        scopes: instances by group and item or round.
     """
 
     cluster: Cluster
@@ -46,15 +55,20 @@ class Audit:
     running: dict[int, Activity] = field(default_factory=dict[int, Activity])
     held: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     lost: set[str] = field(default_factory=set[str])
+    skipped: set[InstanceId] = field(default_factory=set[InstanceId])
+    dropped: set[tuple[InstanceId, int]] = field(default_factory=set[tuple[InstanceId, int]])
+    scopes: dict[InstanceId, dict[int, list[InstanceId]]] = field(
+        default_factory=dict[InstanceId, dict[int, list[InstanceId]]]
+    )
+    _asked: set[InstanceId] = field(default_factory=set[InstanceId])
+    _closed: set[InstanceId] = field(default_factory=set[InstanceId])
+    _stages: dict[InstanceId, Stage] = field(init=False)
     _last: int = 0
-    _parents: dict[InstanceId, list[InstanceId]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Know everybody's parents."""
-        self._parents = {
-            graph.instance(stage.id): [graph.instance(parent) for parent in stage.parents]
-            for graph in self.graphs
-            for stage in graph.stages
+        """Know all stages."""
+        self._stages = {
+            graph.instance(stage.id): stage for graph in self.graphs for stage in graph.stages
         }
 
     def of(self, records: Iterable[Record]) -> "Audit":
@@ -66,10 +80,7 @@ class Audit:
             for event in record.events:
                 self._event(event)
             for command in record.commands:
-                if isinstance(command, Activity):
-                    self._begin(command)
-                elif isinstance(command, WorkflowEnded):
-                    self._end(command)
+                self._command(command)
         assert not self.running, f"left running: {self.running}"
         assert set(self.ended) == {graph.id for graph in self.graphs}
         return self
@@ -80,24 +91,92 @@ class Audit:
         graph = next(graph for graph in self.graphs if graph.id == end.workflow)
         assert end.status == "ok" or end.reason
         for stage in graph.stages if end.status == "ok" else ():
-            self._complete(graph.instance(stage.id))
+            name = graph.instance(stage.id)
+            assert self._is_over(name) or self._is_needless(name), f"{name} is open"
 
-    def _complete(self, instance: InstanceId) -> None:
-        """Every item of an instance is done exactly once."""
-        for item in range(self.items[instance]):
-            times = self.done[instance, item]
-            assert times == 1, f"{instance}[{item}] was done {times} times"
+    def _command(self, command: LoggedCommand) -> None:
+        match command:
+            case WorkflowEnded():
+                self._end(command)
+            case Expand(instance=instance):
+                self._precedence(instance)
+                self._asked.add(instance)
+            case Reuse(source=source, source_item=source_item):
+                assert self.done[source, source_item] == 1, f"{command} of nothing"
+                self._done(command.instance, command.item)
+            case Dropped(instance=instance, item=item):
+                assert (instance, item) not in self.dropped, f"{command} again"
+                self.dropped.add((instance, item))
+            case _ if isinstance(command, Activity):
+                self._begin(command)
+            case _:
+                pass
+
+    def _done(self, instance: InstanceId, item: int) -> None:
+        self.done[instance, item] += 1
+        assert self.done[instance, item] == 1, f"{instance}[{item}] was done twice"
+
+    def _parents(self, instance: InstanceId) -> list[InstanceId]:
+        workflow = instance.rpartition("/")[0]
+        return [f"{workflow}/{parent}" for parent in self._stages[instance].parents]
+
+    def _is_skipped(self, instance: InstanceId) -> bool:
+        """Whether nothing came of an instance: its condition, no parents, failures."""
+        stage, parents = self._stages[instance], self._parents(instance)
+        if instance in self.skipped or (instance, -1) in self.dropped:
+            return True
+        if parents and all(self._is_skipped(parent) for parent in parents):
+            return True
+        if stage.kind == "group" or stage.on_error != "skip":
+            return False
+        gone = sum(name == instance for name, _ in self.dropped)
+        return gone > 0 and gone >= self.items.get(instance, 0)
+
+    def _is_over(self, instance: InstanceId) -> bool:
+        """Whether an instance is done, or skipped; a scope that was dropped counts as over."""
+        if self._is_skipped(instance):
+            return True
+        if instance in self.items:
+            return all(
+                self.done[instance, item] == 1 or (instance, item) in self.dropped
+                for item in range(self.items[instance])
+            )
+        if self._stages[instance].kind != "group":
+            return (instance, 0) in self.dropped
+        ended = not self._stages[instance].loop or instance in self._closed
+        return (
+            ended
+            and all(
+                (instance, index) in self.dropped
+                or all(self._is_over(m) or self._is_needless(m) for m in members)
+                for index, members in self.scopes.get(instance, {}).items()
+            )
+            and instance in self.scopes
+        )
+
+    def _is_needless(self, instance: InstanceId) -> bool:
+        """Whether an instance may have been abandoned: all that mention it began or are over."""
+        children = [name for name in self._stages if instance in self._parents(name)]
+        began = (
+            name in self._asked or self._is_over(name) or self._is_needless(name)
+            for name in children
+        )
+        return not self._stages[instance].kept and bool(children) and all(began)
 
     def _event(self, event: Event) -> None:
         match event:
             case Expanded(instance=instance, tails=tails):
                 assert instance not in self.items
                 self.items[instance] = len(tails)
+            case Skipped(instance=instance):
+                self.skipped.add(instance)
+            case Revealed(instance=instance, scopes=scopes):
+                self._reveal(instance, scopes)
             case ItemDone(activity=activity, item=item) if activity in self.running:
                 command = self.running[activity]
                 assert isinstance(command, Call | RunTool)
                 assert command.chunk.start <= item < command.chunk.stop
-                self.done[command.chunk.instance, item] += 1
+                self._done(command.chunk.instance, item)
             case Done() | Failed() | Cancelled() if event.activity in self.running:
                 self._outcome(self.running.pop(event.activity), well=isinstance(event, Done))
             case DeviceLost(device=device):
@@ -121,6 +200,20 @@ class Audit:
         if afresh:
             self.ended = {name: end for name, end in self.ended.items() if end.status == "ok"}
             self.items.clear()
+            self.scopes.clear()
+            self.skipped.clear()
+            self.dropped.clear()
+            self._asked.clear()
+            self._closed.clear()
+
+    def _reveal(self, group: InstanceId, scopes: tuple[Scope, ...]) -> None:
+        workflow, known = group.rpartition("/")[0], self.scopes.setdefault(group, {})
+        if not scopes:
+            self._closed.add(group)
+        for scope in scopes:
+            assert scope.index not in known
+            known[scope.index] = [f"{workflow}/{stage.id}" for stage in scope.stages]
+            self._stages |= zip(known[scope.index], scope.stages, strict=True)
 
     def _outcome(self, command: Activity, *, well: bool) -> None:
         if isinstance(command, Load | Unload) and well == isinstance(command, Unload):
@@ -185,8 +278,12 @@ class Audit:
         self.calls.append(command)
 
     def _precedence(self, instance: InstanceId) -> None:
-        for parent in self._parents[instance]:
-            self._complete(parent)
+        """All parents are over, or as many are done as the stage waits for."""
+        parents, join = self._parents(instance), self._stages[instance].join
+        over = [parent for parent in parents if self._is_over(parent)]
+        done = [parent for parent in over if not self._is_skipped(parent)]
+        assert not parents or done, f"{instance} begins without any parent"
+        assert len(over) == len(parents) or len(done) >= join > 0, f"{instance} begins too early"
 
     def _device(self, name: str) -> Device:
         return next(device for device in self.cluster.devices if device.id == name)

@@ -16,14 +16,11 @@ from fate.domain.messages import (
     Done,
     Event,
     Expand,
-    Expanded,
     ItemDone,
     Load,
     Planned,
     RequestPlan,
-    Revealed,
     RunTool,
-    Skipped,
     Submitted,
 )
 from fate.domain.plan import Plan, Prefetch
@@ -83,7 +80,7 @@ class ByHand:
         wanted = [command.instance for command in self.out if isinstance(command, Expand)]
         return self.send(*more, *[self.expansion(name) for name in wanted])
 
-    def expansion(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
+    def expansion(self, instance: InstanceId) -> Event:
         """Return an instance's declared prompts, or a group's next scopes."""
         return self.declared.expand(instance)
 

@@ -37,7 +37,7 @@ from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Outcome, Setup, answer
 from fate.drivers.simulate import PLANNING_S
-from fate.drivers.world import Measured, Physics, Truth
+from fate.drivers.world import Measured, Physics, Truth, declared_in
 from fate.engines.base import CallRequest, CallResult, PromptPart
 from fate.engines.fake import FakeEngine, FakeWork
 from fate.policy.base import Policy
@@ -60,17 +60,19 @@ class DeclaredWork:
 
     declared: Declared
     calls: list[tuple[InstanceId, int, Path]]
-    dropped: list[tuple[InstanceId, int]] = field(default_factory=list[tuple[InstanceId, int]])
+    defaults: list[tuple[InstanceId, int]] = field(default_factory=list[tuple[InstanceId, int]])
 
     def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
         """Answer as the stage declares it."""
         return self.declared.expand(instance)
 
     def default(self, instance: InstanceId, item: int) -> str | None:
-        """Note what is given up; say so in its place where that is declared."""
-        self.dropped.append((instance, item))
-        by_default = self.declared.stage(instance).on_error == "default"
-        return f"nothing for {instance}[{item}]" if by_default else None
+        """Say what is given up, where a default is declared."""
+        if self.declared.stage(instance).on_error != "default":
+            return None
+        if item >= 0:
+            self.defaults.append((instance, item))
+        return f"nothing for {instance}[{item}]"
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Spell an item's prompt out."""
@@ -242,10 +244,10 @@ class Bench:
             log or Log(),
             outputs or Texts(),
         )
-        self.physics = Physics(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
+        truth = truth or Truth(profile=setup.profile)
+        self.physics = Physics(setup.cluster, truth, setup.seed)
         self.calls: list[tuple[InstanceId, int, Path]] = []
-        reuse = truth is not None and truth.reuse
-        self.declared = Declared(self.physics.draw, reuse=reuse)
+        self.declared = declared_in(truth, self.physics)
         for graph in graphs:
             self.declared.arrive(graph)
         self.works = {graph.id: DeclaredWork(self.declared, self.calls) for graph in graphs}

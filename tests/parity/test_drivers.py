@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.audit import Audit
 from tests.declared import Bench, Prefetching
 from tests.graphs import cluster, mixed, profile
+from tests.random_graphs import graphs as random_graphs
+from tests.random_graphs import named
 
 from fate.core.options import SchedulerOptions
+from fate.domain.graph import Stage
 from fate.domain.messages import Call, ItemDone, Load, Record, Woke
 from fate.drivers.replay import replay
 from fate.drivers.setup import Setup
@@ -105,6 +111,34 @@ def computed(records: Iterable[Record]) -> int:
     """Prompt tokens that no cache held."""
     done = [e for record in records for e in record.events if isinstance(e, ItemDone)]
     return sum(event.prompt_tokens - event.cached_tokens for event in done)
+
+
+@settings(max_examples=25)
+@given(
+    shapes=st.lists(random_graphs(), min_size=1, max_size=3),
+    policy=st.sampled_from(["late-eft", "fate", "round-robin"]),
+    noise=st.sampled_from([0.0, 0.3]),
+    refusal_rate=st.sampled_from([0.0, 0.1]),
+    reuse=st.booleans(),
+)
+def test_they_agree_on_any_graph(
+    shapes: list[tuple[Stage, ...]], policy: str, noise: float, refusal_rate: float, reuse: bool
+) -> None:
+    """Groups, conditions, joins, items given up, twins."""
+    setup = make(policy)
+    truth = Truth(
+        profile=profile(setup.cluster, 1.3), noise=noise, reuse=reuse, refusal_rate=refusal_rate
+    )
+    graphs = [named(f"w{i}", shape) for i, shape in enumerate(shapes)]
+    simulated = simulate([(0.0, graph) for graph in graphs], setup, truth)
+    bench = Bench(setup, graphs, truth)
+    outcome = asyncio.run(bench.run())
+    same(bench.log.records, list(simulated.records))
+    assert outcome.ended == simulated.ended
+    replay(bench.log.records, setup)
+    audit = Audit(setup.cluster, graphs).of(bench.log.records)
+    defaults = {key for work in bench.works.values() for key in work.defaults}
+    assert set(bench.outputs.texts) == set(audit.done) | defaults
 
 
 def test_a_log_survives_its_encoding() -> None:

@@ -6,6 +6,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Literal
 
 from hypothesis import settings
@@ -19,7 +20,7 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 from tests.graphs import cluster, profile
-from tests.random_graphs import graphs
+from tests.random_graphs import graphs, named
 
 from fate.core import invariants
 from fate.core.options import SchedulerOptions
@@ -52,15 +53,21 @@ from fate.domain.messages import (
     RequestPlan,
     Reuse,
     RunTool,
+    Skipped,
     Submitted,
+    Twin,
     Unload,
     WakeAt,
     Woke,
     WorkflowEnded,
 )
 from fate.domain.plan import Plan, Prefetch
+from fate.drivers.declared import Declared
 from fate.drivers.setup import in_order
 from fate.policy.greedy import greedy_plan
+
+#: How often, towards the end, things go wrong.
+_BAD = 0.06
 
 Closing = Literal["greedy", "empty", "failing", "silent"]
 CLOSINGS: tuple[Closing, ...] = ("greedy", "empty", "failing", "silent")
@@ -79,6 +86,7 @@ class Ledger:
     lost: set[str] = field(default_factory=set[str])
     final: set[str] = field(default_factory=set[str])
     done: Counter[tuple[InstanceId, int]] = field(default_factory=Counter[tuple[InstanceId, int]])
+    dropped: set[tuple[InstanceId, int]] = field(default_factory=set[tuple[InstanceId, int]])
     expanding: list[InstanceId] = field(default_factory=list[InstanceId])
     wakes: list[float] = field(default_factory=list[float])
     request: RequestPlan | None = None
@@ -102,7 +110,14 @@ class Ledger:
             case Cancel(activity=activity):
                 assert isinstance(self.running[activity], Call | RunTool)
                 self.cancelling.add(activity)
-            case Reuse() | Dropped() | Drained() | Readmitted():
+            case Reuse(source=source, source_item=source_item):
+                assert self.done[source, source_item] == 1, f"{command} of nothing"
+                assert not self.done[command.instance, command.item]
+                self.done[command.instance, command.item] += 1
+            case Dropped(instance=instance, item=item):
+                assert (instance, item) not in self.dropped, f"{command} again"
+                self.dropped.add((instance, item))
+            case Drained() | Readmitted():
                 pass
             case _:
                 self._begin(command)
@@ -233,6 +248,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         eager=st.booleans(),
         park_bytes=st.sampled_from([0, 50_000, 1 << 30]),
         closing=st.sampled_from(CLOSINGS),
+        seed=st.integers(0, 1000),
     )
     def begin(
         self,
@@ -246,6 +262,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         eager: bool,
         park_bytes: int,
         closing: Closing,
+        seed: int,
     ) -> None:
         """Set up a cluster and a core."""
         on = cluster(devices, memory_mib, slots, tool_slots=2, park_bytes=park_bytes)
@@ -262,7 +279,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.core = Scheduler(on, replace(profile(on), source="declared"), options, eager=eager)
         self.ledger = Ledger(on)
         self.graphs: dict[str, Graph] = {}
+        self.declared = Declared(lambda _what, _about: 0.0)
         self.closing: Closing = closing
+        self.random = Random(seed)  # noqa: S311  # not a secret
         self.now_s = 0.0
         self.batch: list[Event] = []
         self.holding = False
@@ -276,21 +295,25 @@ class SchedulerMachine(RuleBasedStateMachine):
         """A workflow arrives."""
         if len(self.graphs) < 4 and not self.stopped:
             name = f"w{len(self.graphs)}"
-            self.graphs[name] = Graph(
-                id=name, stages=shape, wait_class="interactive" if urgent else "default"
-            )
+            self.graphs[name] = named(name, shape, "interactive" if urgent else "default")
+            self.declared.arrive(self.graphs[name])
             self._send(Submitted(graph=self.graphs[name]))
 
     @precondition(lambda self: self.ledger.expanding)
-    @rule(data=st.data(), fails=st.integers(0, 15), more=st.integers(-2, 3))
-    def expand(self, data: st.DataObject, fails: int, more: int) -> None:
-        """An instance is rendered, perhaps into more or fewer items than declared."""
+    @rule(data=st.data(), how=st.integers(0, 15), more=st.integers(-2, 3), twins=st.booleans())
+    def expand(self, data: st.DataObject, how: int, more: int, twins: bool) -> None:
+        """An instance is rendered, perhaps into more or fewer items than declared, or skipped."""
         name = data.draw(st.sampled_from(self.ledger.expanding))
         self.ledger.expanding.remove(name)
-        if fails == 0:
+        if how == 0:
             self._send(ExpandFailed(instance=name, reason="no such field"))
+        elif how == 1:
+            self._send(Skipped(instance=name))
         else:
-            self._send(self._expanded(name, more))
+            answer = self._expanded(name, more)
+            if twins and isinstance(answer, Expanded):
+                answer = replace(answer, twins=self._twins(answer, data))
+            self._send(answer)
 
     @precondition(lambda self: self.ledger.running)
     @rule(data=st.data())
@@ -465,12 +488,20 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _any_running(self, data: st.DataObject) -> int:
         return data.draw(st.sampled_from(list(self.ledger.running)))
 
-    def _expanded(self, name: InstanceId, more: int = 0) -> Expanded:
-        workflow, _, stage_id = name.rpartition("/")
-        stage = next(s for s in self.graphs[workflow].stages if s.id == stage_id)
+    def _expanded(self, name: InstanceId, more: int = 0) -> Event:
+        stage = self.declared.stage(name)
+        if stage.kind == "group":
+            return self.declared.expand(name)
         count = max(stage.items + more, 0) if stage.mapped else 1
         tails = tuple((Segment(f"{name}-{i}", 10 + i),) for i in range(count))
         return Expanded(instance=name, head=stage.prompt[:-1], tails=tails)
+
+    def _twins(self, answer: Expanded, data: st.DataObject) -> tuple[Twin, ...]:
+        """Return twins of anything there is, and of some things that are not."""
+        names = st.sampled_from([*self.core.lifecycle.instances, "w9/s9"])
+        items = st.integers(0, max(len(answer.tails), 1))
+        twins = st.builds(Twin, items, names, items)
+        return tuple(data.draw(st.lists(twins, max_size=3)))
 
     def _plan_of(self, kind: str, request: RequestPlan, data: st.DataObject) -> Plan:
         snapshot, devices = request.snapshot, request.snapshot.devices
@@ -497,7 +528,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _next_events(self) -> Sequence[Event]:
         ledger = self.ledger
         if ledger.expanding:
-            return [self._expanded(ledger.expanding.pop(0))]
+            return [self._closing_expansion(ledger.expanding.pop(0))]
         if ledger.request is not None and not ledger.late_told:
             return [self._closing_answer(ledger.request)]
         if ledger.cancelling:
@@ -505,7 +536,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             ledger.end(activity, well=False)
             return [Cancelled(activity=activity)]
         if ledger.running:
-            return ledger.finish(min(ledger.running))
+            activity = self.random.choice(sorted(ledger.running))
+            if self.random.random() < _BAD:
+                ledger.end(activity, well=False)
+                return [Failed(activity=activity, reason="broken", retryable=False)]
+            return ledger.finish(activity)
         if ledger.lost - ledger.final:
             device = min(ledger.lost - ledger.final)
             ledger.lost.discard(device)
@@ -521,6 +556,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now_s = max(self.now_s, at_s)
         return [Woke(at_s=at_s)]
 
+    def _closing_expansion(self, name: InstanceId) -> Event:
+        """Render an instance, by chance not, and with twins among those rendered before."""
+        chance = self.random.random()
+        if chance < 2 * _BAD:
+            bad = ExpandFailed(instance=name, reason="no such field")
+            return bad if chance < _BAD else Skipped(instance=name)
+        answer = self._expanded(name)
+        if isinstance(answer, Expanded) and self.random.random() < 5 * _BAD:
+            sources = [i for i in self.core.lifecycle.instances.values() if i.tails]
+            twins = [
+                Twin(item, source.id, self.random.randrange(len(source.tails)))
+                for item in range(len(answer.tails))
+                if sources
+                for source in [self.random.choice(sources)]
+            ]
+            answer = replace(answer, twins=tuple(twins))
+        return answer
+
     def _closing_answer(self, request: RequestPlan) -> Event:
         ledger = self.ledger
         if self.closing == "silent":
@@ -534,11 +587,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         return Planned(version=request.version, plan=plan)
 
     def _check_done(self, workflow: str) -> None:
-        for stage in self.graphs[workflow].stages:
-            instance = self.core.lifecycle.instances[f"{workflow}/{stage.id}"]
-            assert instance.status == "done"
-            for item in range(len(instance.tails)):
-                assert self.ledger.done[instance.id, item] == 1, f"{instance.id}[{item}]"
+        for instance in self.core.lifecycle.instances.values():
+            if instance.workflow.id != workflow:
+                continue
+            assert instance.ended, f"{instance.id} is {instance.status}"
+            for item in range(len(instance.tails)) if instance.status == "done" else ():
+                times = self.ledger.done[instance.id, item]
+                given_up = (instance.id, item) in self.ledger.dropped
+                assert times == 1 - given_up, f"{instance.id}[{item}]: {times}"
 
 
 TestScheduler = SchedulerMachine.TestCase

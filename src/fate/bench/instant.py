@@ -3,7 +3,7 @@
 import asyncio
 
 from fate.domain.graph import Graph, InstanceId
-from fate.domain.messages import Command, Event, Expanded, Revealed, Skipped
+from fate.domain.messages import Command, Event, Expanded, ExpandFailed, Revealed, Skipped
 from fate.drivers.declared import Declared
 from fate.engines.base import (
     CallRequest,
@@ -94,7 +94,7 @@ class DeclaredWork:
         self._declared = Declared(_always)
         self._declared.arrive(graph)
 
-    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
+    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
         """Answer as the stage declares it; nothing is skipped."""
         return self._declared.expand(instance)
 

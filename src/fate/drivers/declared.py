@@ -14,7 +14,15 @@ from fate.domain.graph import (
     Stage,
     place_stages,
 )
-from fate.domain.messages import Command, Event, Expanded, Revealed, Skipped, Twin
+from fate.domain.messages import (
+    Command,
+    Event,
+    Expanded,
+    ExpandFailed,
+    Revealed,
+    Skipped,
+    Twin,
+)
 
 #: Key prefix of the segment that was a group's item before the group was revealed.
 _KNOWN = "item-of:"
@@ -26,14 +34,21 @@ class Declared:
     With `reuse`, calls of the same model whose prompts have the same keys are made once.
     """
 
-    def __init__(self, draw: Callable[[str, str], float], *, reuse: bool = False) -> None:
+    def __init__(
+        self,
+        draw: Callable[[str, str], float],
+        *,
+        reuse: bool = False,
+        refusal_rate: float = 0.0,
+    ) -> None:
         """Start without any graph.
 
         Args:
             draw: a number in [0, 1) that depends on its arguments.
             reuse: mark twins.
+            refusal_rate: probability that an instance cannot be rendered.
         """
-        self._draw, self._reuse = draw, reuse
+        self._draw, self._reuse, self._refusal_rate = draw, reuse, refusal_rate
         self._stages: dict[InstanceId, Stage] = {}
         self._expanded: dict[InstanceId, Expanded] = {}
         self._rounds: dict[InstanceId, int] = {}
@@ -81,12 +96,14 @@ class Declared:
             self._expanded[instance] = expanded
         return expanded.head + expanded.tails[item]
 
-    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed:
+    def expand(self, instance: InstanceId) -> Expanded | Skipped | Revealed | ExpandFailed:
         """Answer for an instance whose parents are done, or for a loop whose round is."""
         stage = self._stages[instance]
         begins = instance not in self._rounds
         if begins and stage.probability < 1.0 and self._draw("skip", instance) >= stage.probability:
             return Skipped(instance=instance)
+        if self._refusal_rate and self._draw("refuse", instance) < self._refusal_rate:
+            return ExpandFailed(instance=instance, reason="simulated failure")
         if stage.kind == "group":
             return self._reveal(instance, stage)
         expanded = declared_expansion(instance, stage)

@@ -49,6 +49,7 @@ class Truth:
         length_noise: sigma of the log-normal factor on output lengths (mean 1).
         failure_rate: probability that an attempt of a call fails half-way.
         reuse: calls of one model whose prompts have the same keys are made once.
+        refusal_rate: probability that an instance cannot be rendered.
     """
 
     profile: Profile
@@ -56,6 +57,12 @@ class Truth:
     length_noise: float = 0.0
     failure_rate: float = 0.0
     reuse: bool = False
+    refusal_rate: float = 0.0
+
+
+def declared_in(truth: Truth, physics: "Physics") -> Declared:
+    """Return what graphs turn out to be in a world."""
+    return Declared(physics.draw, reuse=truth.reuse, refusal_rate=truth.refusal_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +191,7 @@ class World:
     def __post_init__(self) -> None:
         """Set up the physics."""
         self.physics = Physics(self.cluster, self.truth, self.seed)
-        self.declared = Declared(self.physics.draw, reuse=self.truth.reuse)
+        self.declared = declared_in(self.truth, self.physics)
 
     def arrive(self, graph: Graph) -> None:
         """Take note of a workflow's stages."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.audit import Audit
 from tests.graphs import chain, cluster, llm, map_reduce, mixed, profile
-from tests.random_graphs import graphs
+from tests.random_graphs import graphs, named
 
 from fate.core.options import SchedulerOptions
 from fate.domain.catalog import Cluster
@@ -60,6 +60,8 @@ def run(setup: Setup, *graphs: Graph, truth: Truth | None = None) -> Outcome:
     chunk_s=st.sampled_from([0.0, 0.3, 5.0]),
     noise=st.sampled_from([0.0, 0.5]),
     failure_rate=st.sampled_from([0.0, 0.0, 0.3]),
+    refusal_rate=st.sampled_from([0.0, 0.0, 0.2]),
+    reuse=st.booleans(),
 )
 def test_logs_are_sound(
     policy: str,
@@ -70,15 +72,22 @@ def test_logs_are_sound(
     chunk_s: float,
     noise: float,
     failure_rate: float,
+    refusal_rate: float,
+    reuse: bool,
 ) -> None:
     """Each item once, parents first, slots and memory within bounds; see `tests.audit`."""
     on = cluster(devices, memory_mib, slots)
     truth = Truth(
-        profile=profile(on, 1.2), noise=noise, length_noise=noise, failure_rate=failure_rate
+        profile=profile(on, 1.2),
+        noise=noise,
+        length_noise=noise,
+        failure_rate=failure_rate,
+        refusal_rate=refusal_rate,
+        reuse=reuse,
     )
-    workflows = [Graph(id=f"w{i}", stages=shape) for i, shape in enumerate(shapes)]
+    workflows = [named(f"w{i}", shape) for i, shape in enumerate(shapes)]
     outcome = run(setup_of(policy, on, chunk_s=chunk_s), *workflows, truth=truth)
-    if not failure_rate:
+    if not failure_rate and not refusal_rate:
         assert outcome.status == "ok"
 
 
