@@ -99,7 +99,9 @@ class Expectation:
 
     def _work(self, instance: Instance, chunk: Chunk, prompts: _Prompts) -> Work:
         expected = self.tokens(instance)
-        first, last = prompts.head + prompts.first, prompts.head + prompts.last
+        first = last = prompts.head + prompts.first
+        if prompts.last is not prompts.first:
+            last = prompts.head + prompts.last
         left = (*last, Segment(item_key(instance.id, chunk.stop - 1), int(expected)))
         items = chunk.stop - chunk.start
         return Work(

@@ -38,11 +38,11 @@ class Workflow:
     open_stages: int
     status: WorkflowStatus | None = None
     failures: int = 0
+    family: str = field(init=False)
 
-    @property
-    def family(self) -> str:
-        """The workflow's name without what numbers it within a run."""
-        return _RUN_INDEX.sub("", self.id) or self.id
+    def __post_init__(self) -> None:
+        """Know the workflow's name without what numbers it within a run."""
+        self.family = _RUN_INDEX.sub("", self.id) or self.id
 
 
 @dataclass(slots=True, eq=False)

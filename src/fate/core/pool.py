@@ -108,6 +108,8 @@ class ReadyPool:
 
     def next_overdue_s(self, now_s: float) -> float:
         """Return when the next chunk that is not overdue yet will be; inf if there is none."""
+        if self._overdue and self._overdue[0][0] > now_s:
+            return self._overdue[0][0]
         stop = bisect_left(self._overdue, (now_s, 1 << 62))
         return self._overdue[stop][0] if stop < len(self._overdue) else float("inf")
 

@@ -6,7 +6,7 @@ event changes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from fate.core.attempts import Attempts
 from fate.core.chain import HOST
@@ -25,6 +25,7 @@ from fate.domain.errors import GraphError, NoFeasibleDeviceError, ProtocolError
 from fate.domain.graph import Stage
 from fate.domain.messages import (
     Activity,
+    ActivityId,
     Call,
     Cancel,
     CancelAll,
@@ -55,8 +56,9 @@ from fate.policy.greedy import greedy_plan
 if TYPE_CHECKING:
     from fate.domain.plan import Memo
 
-#: Made once: a union in a check on the hot path would be put together every time.
-_AboutActivity: TypeAlias = Activity | Cancel
+#: Made once: unions and checks against them are too slow for every command.
+_ABOUT_ACTIVITY: frozenset[type] = frozenset([*get_args(Activity), Cancel])
+_WATCHED: frozenset[type] = frozenset([Call, Load])
 
 
 class Scheduler:
@@ -148,8 +150,8 @@ class Scheduler:
                 self._fall_back(now_s)
             self._request_plan(now_s)
         for command in self._outbox:
-            if isinstance(command, Call | Load):
-                self.watch.started(self.fleet.chain(command.activity))
+            if type(command) in _WATCHED:
+                self.watch.started(self.fleet.chain(_activity(command)))
         self._arm_wake(now_s)
         commands = [command for command in self._outbox if not self._overtaken(command)]
         self._outbox.clear()
@@ -161,7 +163,7 @@ class Scheduler:
 
     def _overtaken(self, command: Command) -> bool:
         """Whether a command is about an activity that a later event of the same batch ended."""
-        return isinstance(command, _AboutActivity) and self.fleet.chain(command.activity) is None
+        return type(command) in _ABOUT_ACTIVITY and self.fleet.chain(_activity(command)) is None
 
     # --- events --------------------------------------------------------------------------
 
@@ -335,6 +337,11 @@ class Scheduler:
             snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
             self._dispatch.start_heads(greedy_plan(snapshot), now_s)
             self._dispatch.keep_going(now_s)
+
+
+def _activity(command: Command) -> ActivityId:
+    """Return the activity that a command of `_ABOUT_ACTIVITY` is about."""
+    return cast("Cancel", command).activity
 
 
 def check_models(cluster: Cluster, workflow: str, stages: Iterable[Stage]) -> None:

@@ -20,6 +20,17 @@ from fate.domain.state import ParkedState, SequenceSlot
 #: Children of one node that a snapshot shows at most, strided over all of them.
 _CHILDREN = 8
 
+#: Columns of numbers, one for each node.
+_NUMBERS = (
+    "first_tokens",
+    "rest_tokens",
+    "head_tokens",
+    "rest_items",
+    "output_tokens",
+    "tail_s",
+    "output_bytes",
+)
+
 
 @dataclass(slots=True)
 class _Nodes:
@@ -75,7 +86,7 @@ class SnapshotBuilder:
         state, rows = self._state()
         free_at_s, running = self._slots_now(now_s)
         tables = self._fleet.estimator.tables()
-        model = np.array([work.model for work in works], np.int32)
+        model, instance, workflow = _integers(nodes, works)
         child_ptr, child, child_share = _csr(nodes.edges)
         return Snapshot(
             version=version,
@@ -86,13 +97,11 @@ class SnapshotBuilder:
             chunks=tuple([ready.chunk for ready in nodes.frontier]),
             node_names=self._names(nodes),
             model=model,
-            **_tokens(works),
-            tail_s=self._tails(nodes),
+            instance=instance,
+            workflow=workflow,
+            **_numbers(nodes, works),
             transfer_s=self._transfer(nodes),
-            output_bytes=self._output_bytes(nodes),
             link=self._link,
-            instance=self._instances(nodes),
-            workflow=self._workflows(nodes),
             eligible=self._eligible(nodes, model),
             hit=self._lifecycle.expect.paths.hits(
                 [work.path_row for work in works], rows + [work.left_row for work in works]
@@ -148,21 +157,6 @@ class SnapshotBuilder:
     def _names(self, nodes: _Nodes) -> tuple[str, ...]:
         names = [str(ready.chunk) for ready in nodes.frontier]
         return tuple(names + [instance.id for instance in nodes.waiting])
-
-    def _tails(self, nodes: _Nodes) -> F64:
-        return np.array([owner.tail_s for owner in nodes.owners], np.float64)
-
-    def _instances(self, nodes: _Nodes) -> I32:
-        return np.array([owner.number for owner in nodes.owners], np.int32)
-
-    def _workflows(self, nodes: _Nodes) -> I32:
-        return np.array([owner.workflow.number for owner in nodes.owners], np.int32)
-
-    def _output_bytes(self, nodes: _Nodes) -> F64:
-        items = [ready.chunk.stop - ready.chunk.start for ready in nodes.frontier]
-        items += [instance.stage.items for instance in nodes.waiting]
-        sizes = [o.stage.output_bytes * n for o, n in zip(nodes.owners, items, strict=True)]
-        return np.array(sizes, np.float64)
 
     def _transfer(self, nodes: _Nodes) -> F64:
         """Seconds to gather outputs that lie on devices already."""
@@ -270,17 +264,36 @@ def _strided(children: Sequence[Instance]) -> Sequence[Instance]:
     return children[:: -(-len(children) // _CHILDREN) or 1]
 
 
-def _tokens(works: list[Work]) -> dict[str, F64]:
-    """Return the token columns of a snapshot."""
-    names = ("first_tokens", "rest_tokens", "head_tokens", "rest_items", "output_tokens")
+def _integers(nodes: _Nodes, works: list[Work]) -> I32:
+    """Return each node's model, instance and workflow as rows of one array."""
+    return np.array(
+        [
+            [work.model for work in works],
+            [owner.number for owner in nodes.owners],
+            [owner.workflow.number for owner in nodes.owners],
+        ],
+        np.int32,
+    )
+
+
+def _numbers(nodes: _Nodes, works: list[Work]) -> dict[str, F64]:
+    """Return the sizes of nodes; rows of one array, which is made in one go."""
+    owners = nodes.owners
+    items = [ready.chunk.stop - ready.chunk.start for ready in nodes.frontier]
+    items += [instance.stage.items for instance in nodes.waiting]
     table = np.array(
         [
-            [w.first_tokens, w.rest_tokens, w.head_tokens, w.rest_items, w.output_tokens]
-            for w in works
+            [work.first_tokens for work in works],
+            [work.rest_tokens for work in works],
+            [work.head_tokens for work in works],
+            [work.rest_items for work in works],
+            [work.output_tokens for work in works],
+            [owner.tail_s for owner in owners],
+            [owner.stage.output_bytes * n for owner, n in zip(owners, items, strict=True)],
         ],
         np.float64,
-    ).reshape(len(works), len(names))
-    return {name: np.ascontiguousarray(table[:, i]) for i, name in enumerate(names)}
+    )
+    return dict(zip(_NUMBERS, table, strict=True))
 
 
 def _csr(edges: list[list[tuple[int, float]]]) -> tuple[I32, I32, F64]:
