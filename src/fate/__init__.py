@@ -7,23 +7,48 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fate.api import RunFailedError, RunResult, run, run_sync
+    from fate.config import ClusterSpec, load_cluster
     from fate.domain.errors import FateError
     from fate.workflow.builder import Workflow
+    from fate.workflow.decorator import tool
     from fate.workflow.load import load_workflow
     from fate.workflow.refs import ITEM, expr
     from fate.workflow.spec import WorkflowSpec
 
 __version__ = "0.1.0"
 
-__all__ = ["ITEM", "FateError", "Workflow", "WorkflowSpec", "__version__", "expr", "load_workflow"]
+__all__ = [
+    "ITEM",
+    "ClusterSpec",
+    "FateError",
+    "RunFailedError",
+    "RunResult",
+    "Workflow",
+    "WorkflowSpec",
+    "__version__",
+    "expr",
+    "load_cluster",
+    "load_workflow",
+    "run",
+    "run_sync",
+    "tool",
+]
 
 _HOME = {
+    "ClusterSpec": "fate.config",
     "FateError": "fate.domain.errors",
     "ITEM": "fate.workflow.refs",
+    "RunFailedError": "fate.api",
+    "RunResult": "fate.api",
     "Workflow": "fate.workflow.builder",
     "WorkflowSpec": "fate.workflow.spec",
     "expr": "fate.workflow.refs",
+    "load_cluster": "fate.config",
     "load_workflow": "fate.workflow.load",
+    "run": "fate.api",
+    "run_sync": "fate.api",
+    "tool": "fate.workflow.decorator",
 }
 
 

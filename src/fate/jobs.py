@@ -70,9 +70,33 @@ def load_job(
         spec = spec.model_copy(update={"reuse": False})
     common = parse_assignments(spec, assignments)
     rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
-    inputs = tuple(bind_inputs(spec, common | row, workflow.parent) for row in rows)
-    cluster_spec = load_cluster(cluster) if cluster else _default_for(spec, roles or {})
-    return assemble(spec, inputs, cluster_spec, roles, folder=workflow.resolve().parent)
+    given = [common | row for row in rows]
+    return make_job(spec, given, cluster=cluster, roles=roles, folder=workflow.resolve().parent)
+
+
+def make_job(
+    spec: WorkflowSpec,
+    inputs: Sequence[Mapping[str, Any]],
+    *,
+    cluster: Path | ClusterSpec | None = None,
+    roles: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Job:
+    """Return the job of a checked workflow: inputs are bound, the cluster is read or made.
+
+    Args:
+        spec: the workflow.
+        inputs: what is given to each run of it.
+        cluster: a cluster, or its file; None makes one from the machine.
+        roles: overrides of what roles mean.
+        folder: where default files and own modules are, by default the working folder.
+    """
+    bound = [bind_inputs(spec, each, folder) for each in inputs]
+    if cluster is None:
+        cluster = _default_for(spec, roles or {})
+    elif isinstance(cluster, Path):
+        cluster = load_cluster(cluster)
+    return assemble(spec, bound, cluster, roles, folder)
 
 
 def assemble(

@@ -172,7 +172,9 @@ def fetch_weights(job: Job, report: Report) -> dict[str, Path]:
     for setup in job.resolved.devices:
         for model, source in setup.sources.items():
             if setup.device.managed and model in needed and model not in found:
-                found[model] = locate(source, report)
+                engine = registry.resolve("engine", setup.engine)
+                reads = getattr(engine, "reads_weights", True)
+                found[model] = locate(source, report) if reads else Path()
     return found
 
 

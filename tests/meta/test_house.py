@@ -35,13 +35,20 @@ def test_functions_stay_short(path: Path) -> None:
 def test_the_public_interface_is_pinned() -> None:
     """Adding a name is a decision, removing one breaks users; each name leads somewhere."""
     assert sorted(fate.__all__) == [
+        "ClusterSpec",
         "FateError",
         "ITEM",
+        "RunFailedError",
+        "RunResult",
         "Workflow",
         "WorkflowSpec",
         "__version__",
         "expr",
+        "load_cluster",
         "load_workflow",
+        "run",
+        "run_sync",
+        "tool",
     ]
     assert all(getattr(fate, name) for name in fate.__all__)
     assert dir(fate) == sorted(fate.__all__)

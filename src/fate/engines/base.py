@@ -245,6 +245,7 @@ class EngineFactory(Protocol):
 
     `models` are those the device may load, `sources` says where each one is: a weights file for
     engines that load, the remote name for engines that do not. `options` are the engine's own.
+    Weights are not fetched for a factory whose attribute `reads_weights` is False.
     """
 
     def __call__(

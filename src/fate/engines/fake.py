@@ -94,6 +94,8 @@ class FakeEngine:
         answer: the text of a call.
     """
 
+    reads_weights = False
+
     def __init__(
         self,
         device: Device,

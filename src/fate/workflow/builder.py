@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from fate.domain.graph import OnError
+from fate.workflow.calls import stage_of
 from fate.workflow.check import check_draft
 from fate.workflow.problems import NamedLocator, Problems, WorkflowError
 from fate.workflow.program import draft_of
@@ -214,6 +215,30 @@ class Workflow:
     def python(self, name: str, *, function: str, **options: Unpack[PythonOptions]) -> Ref:
         """Add a stage that calls own code, `module:function`."""
         return self._add(name, PythonTool, {"kind": "tool", "python": function, **options})
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        name: str = "",
+        options: PythonOptions | None = None,
+        /,
+        **arguments: object,
+    ) -> Ref:
+        """Add a stage that calls a function marked with `@fate.tool`.
+
+        Args:
+            function: the tool; its arguments are given by name, as values or references.
+            name: the stage's name, by default the function's.
+            options: what the stage takes beside arguments, as `{"map": notes}`.
+            **arguments: of the function.
+        """
+        name = name or getattr(function, "__name__", "")
+        try:
+            given = stage_of(function, arguments)
+        except ValueError as error:
+            place = ".".join((*self._at, name))
+            raise WorkflowError([f"workflow {self._name!r}, {place}: {error}"]) from None
+        return self._add(name, PythonTool, {**given, **(options or {})})
 
     def map(
         self, name: str, *, over: Over, item: str = "item", **options: Unpack[StageOptions]
