@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -61,10 +62,38 @@ def no_time(_work: FakeWork) -> float:
 
 
 def digest_answer(request: CallRequest) -> str:
-    """Answer with words that depend on the prompt alone, as many as there may be tokens."""
+    """Answer with words that depend on the prompt alone, as many as there may be tokens.
+
+    With a schema the answer is a small value that fits it; patterns are beyond it.
+    """
     text = "\x00".join(part.text for part in request.parts)
     digest = hashlib.blake2b(f"{request.model}\x00{text}".encode(), digest_size=32).hexdigest()
+    if request.schema is not None:
+        return json.dumps(_fitting(request.schema, int(digest[:8], 16)))
     return " ".join(digest[(2 * i) % 64 :][:2] for i in range(request.max_tokens))
+
+
+def _fitting(schema: Mapping[str, Any], number: int) -> Any:  # noqa: ANN401 - what a schema says
+    """Return a value that fits a schema; which one of several depends on the number."""
+    if "enum" in schema:
+        return schema["enum"][number % len(schema["enum"])]
+    match schema.get("type"):
+        case "object":
+            properties: dict[str, Any] = schema.get("properties", {})
+            return {
+                key: _fitting(properties.get(key, {}), number)
+                for key in schema.get("required", properties)
+            }
+        case "array":
+            length = max(schema.get("minItems", 0), min(1, schema.get("maxItems", 1)))
+            return [_fitting(schema.get("items", {}), number + i) for i in range(length)]
+        case "boolean":
+            return number % 2 == 0
+        case "integer" | "number":
+            return max(schema.get("minimum", 0), min(number % 10, schema.get("maximum", 9)))
+        case _:
+            word = f"{number:x}".translate(str.maketrans("0123456789", "ghijklmnop"))
+            return (word * (schema.get("minLength", 0) // len(word) + 1))[: schema.get("maxLength")]
 
 
 def digest_vector(text: str) -> tuple[float, ...]:
