@@ -1,4 +1,4 @@
-"""A tool of our own for rag.yaml: which document an answer was taken from."""
+"""A tool of our own for rag.yaml: which fact an answer was taken from."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ def words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 3}
 
 
-def nearest_in_words(text: str, documents: list[dict[str, Any]]) -> str:
-    """Return the title of the document that shares most words with a text."""
-    best = max(documents, key=lambda document: len(words(text) & words(document["text"])))
+def nearest_in_words(text: str, facts: list[dict[str, Any]]) -> str:
+    """Return the title of the fact that shares most words with a text."""
+    best = max(facts, key=lambda fact: len(words(text) & words(fact["text"])))
     return best["title"]

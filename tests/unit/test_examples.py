@@ -60,7 +60,7 @@ def test_what_the_examples_are_examples_of() -> None:
     }
     assert len(found["research"]["notes"]) == len(found["grid"]["answers"]) == 4
     rag = found["rag"]
-    assert rag["source"] in ("The keeper's day", "Rings of glass", "Clockwork", "The last entry")
+    assert rag["source"] == "Bread"  # fake vectors know which words texts share
 
 
 @pytest.mark.weights
@@ -72,4 +72,4 @@ def test_an_example_runs_on_real_models(name: str, monkeypatch: pytest.MonkeyPat
     result = ran(name, policy="late-eft")
     assert result.summary.model_loads >= 2
     if name == "rag":
-        assert result.outputs["source"] == "The keeper's day"
+        assert result.outputs["source"] == "Bread"

@@ -287,5 +287,6 @@ def known(name: str) -> KnownModel:
 
 
 def typical_costs(name: str) -> CallCosts | None:
-    """Return what a known model typically costs on a small machine."""
-    return KNOWN[name].typical if name in KNOWN else None
+    """Return what a known model typically costs on a small machine; `NAME:embed` as `NAME`."""
+    known_name = name.removesuffix(":embed")
+    return KNOWN[known_name].typical if known_name in KNOWN else None
