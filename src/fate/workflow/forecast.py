@@ -16,7 +16,7 @@ from fate.workflow.expected import Expected, Sizes
 from fate.workflow.expected_prompt import expected_prompt
 from fate.workflow.places import Frame, Place
 from fate.workflow.render import Rendering
-from fate.workflow.spec import GroupStage, LlmStage, ModelStage, PythonTool, SelectTool
+from fate.workflow.spec import GroupStage, LlmStage, ModelStage, NearestTool, PythonTool, SelectTool
 from fate.workflow.texts import ExpandError
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.tools import run
@@ -174,7 +174,10 @@ class _Oracle:
 
     def _tool_result(self, place: Place) -> Expected:
         """Return what a tool makes of its arguments when they are not known yet."""
-        arguments = place.stage.arguments.values()
+        spec, arguments = place.stage.spec, list(place.stage.arguments.values())
+        if isinstance(spec, NearestTool):
+            given = self._sizes.argument_bytes(place, place.stage.arguments["of"])
+            return Expected(self._sizes.items(place), given * min(spec.k / _SPLIT_ITEMS, 1.0))
         size = sum(self._sizes.argument_bytes(place, argument) for argument in arguments)
         if isinstance(place.stage.spec, SelectTool):
             size /= _SPLIT_ITEMS

@@ -49,6 +49,7 @@ def test_the_stages_of_a_retrieval() -> None:
     assert (vectors.kind, vectors.model, vectors.items) == ("llm", "m:embed", 3)
     assert vectors.output_tokens == 0 and vectors.max_tokens == 0 and vectors.output_bytes > 0
     assert stages["near"].parents == ("vectors", "asked")
+    assert stages["near"].output_bytes < 50  # of the texts, not of the vectors
 
     expanded = it.expand("w/vectors")
     assert isinstance(expanded, Expanded)
