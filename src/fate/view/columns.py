@@ -86,6 +86,7 @@ def run_columns(sheet: Sheet, models: Sequence[str], texts: Texts) -> dict[str, 
                  for gap in history.gaps],
         "ghosts": [_ghost(trail, bar, places, start_s) for bar in sorted(trail.expected)],
         "tables": tables,
+        "notice": trail.note,
         "note": trail.note or "The decision behind this call could not be recomputed.",
     }  # fmt: skip
 

@@ -50,6 +50,7 @@ function aboutBar(run, bar) {
   rows.push(["on", run.devices[run.rows[run.row[bar]][0]].id]);
   if (run.workflows > 1 && run.flow[bar] >= 0) rows.push(["workflow", run.text(run.flow[bar])]);
   if ((kind === "load" || kind === "unload") && about) rows.push(["for", about]);
+  if (kind === "move") rows.push(["from", run.text(run.source[bar])]);
   if (run.carried[bar])
     rows.push([kind === "unload" ? "parks" : "restores", plural(run.carried[bar], "KV state")]);
   if (kind === "call") rows.push(...tokens(run, bar), ["placed by", planText(run, run.plan[bar])]);

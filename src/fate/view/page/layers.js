@@ -56,7 +56,9 @@ function drawCritical(ctx, chart, run) {
     if (run.start[bar] > b) break;
     before = {right, y};
   }
+  ctx.globalAlpha = 0.6;
   ctx.stroke();
+  ctx.globalAlpha = 1;
 }
 
 // Marks where one process ended and another went on.

@@ -39,29 +39,43 @@ function header() {
     box.append(make("dt", label), shown);
     $("figures").append(box);
   }
+  if (!other) $("figures").append(split(run));
+  for (const one of runs)
+    if (one.notice) $("below").before(make("p", other ? `${one.letter}: ${one.notice}` : one.notice, {class: "note"}));
 }
 
-function busyShare(run) {
-  let busy = 0, whole = 0;
-  for (const {id} of run.devices) {
-    if (id === HOST) continue;
-    const times = run.summary.devices[id];
-    for (const use of USES) whole += times[`${use}_s`];
-    busy += times.prefill_s + times.decode_s;
+// What all slots did, as one stacked bar.
+function split(run) {
+  const sums = new Map(USES.map((use) => [use, 0]));
+  for (const {id} of run.devices)
+    if (id !== HOST)
+      for (const use of USES) sums.set(use, sums.get(use) + run.summary.devices[id][`${use}_s`]);
+  const whole = [...sums.values()].reduce((sum, value) => sum + value, 0) || 1;
+  const box = make("div", undefined, {class: "split"}), shown = make("dd"), stack = make("span", undefined, {class: "stack"});
+  const said = [...sums].filter(([, value]) => value > 0).map(([use, value]) => `${use} ${percent(value, whole)}`);
+  for (const [use, value] of sums) {
+    if (use === "idle") continue;
+    const part = make("i", undefined, {class: use});
+    part.style.width = `${(100 * value) / whole}%`;
+    stack.append(part);
   }
-  return [busy, whole];
+  stack.setAttribute("role", "img");
+  stack.setAttribute("aria-label", said.join(", "));
+  stack.title = said.join(", ");
+  shown.append(stack);
+  const computing = percent(sums.get("prefill") + sums.get("decode"), whole);
+  box.append(make("dt", `${computing} of slot time computing`), shown);
+  return box;
 }
 
 function figuresOf(run) {
   const {summary} = run, predicted = summary.predicted_makespan_s;
-  const off = predicted ? signed(100 * (summary.makespan_s / predicted - 1), (v) => `${v.toFixed(0)} %`) : "";
   const plans = summary.planning_ms.n ? `p50 ${summary.planning_ms.p50.toFixed(1)} ms` : "";
   return [
-    ["makespan", seconds(summary.makespan_s), predicted ? `${off} of predicted` : ""],
-    ["computing", percent(...busyShare(run)), "of slot time"],
+    ["makespan", seconds(summary.makespan_s), predicted ? `predicted ${seconds(predicted)}` : ""],
     ["stages done", `${number(summary.stages.done)} / ${number(summary.stages.total)}`, ""],
     ["model loads", number(summary.model_loads), summary.evictions ? `${number(summary.evictions)} evicted` : ""],
-    ["cached", percent(summary.cached_tokens, summary.prompt_tokens), `of ${number(summary.prompt_tokens)} prompt tokens`],
+    ["cached", percent(summary.cached_tokens, summary.prompt_tokens), `of ${number(summary.prompt_tokens)} tokens`],
     ["plans", number(run.plans.length), plans],
   ];
 }

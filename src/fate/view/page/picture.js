@@ -165,10 +165,19 @@ class Picture {
     ctx.strokeRect(box.left + 0.75, box.top + 0.75, Math.max(box.wide - 1.5, 0.5), box.high - 1.5);
     ctx.setLineDash([]);
     if (!bad || box.wide < 16) return;
-    ctx.fillStyle = ink.bad;
-    ctx.font = `700 ${FONT}`;
-    ctx.textAlign = "right";
-    ctx.fillText("\u00d7", box.left + box.wide - 4, box.top + box.high / 2 + 0.5);
+    const x = box.left + box.wide - 9, y = box.top + box.high / 2;
+    ctx.fillStyle = ink.panel;
+    ctx.beginPath();
+    ctx.arc(x, y, Math.min(6, box.high / 2 - 1), 0, 7);
+    ctx.fill();
+    ctx.strokeStyle = ink.bad;
+    ctx.lineWidth = 1.6;
+    ctx.beginPath();
+    for (const side of [-1, 1]) {
+      ctx.moveTo(x - 2.5, y - 2.5 * side);
+      ctx.lineTo(x + 2.5, y + 2.5 * side);
+    }
+    ctx.stroke();
   }
 
   // Writes a name on a plate of its own, since it may stand on a pattern.
@@ -209,6 +218,12 @@ class Picture {
       const name = paint.fitted(ctx, device.id, narrow ? 180 : gutter - 60);
       ctx.fillText(name, x, y);
       const shift = narrow ? paint.width(ctx, name) + 8 : 0;
+      if (narrow) {
+        ctx.fillStyle = paint.ink.panel;
+        ctx.fillRect(x - 3, y - 8, shift + 130, 16);
+        ctx.fillStyle = paint.ink.ink;
+        ctx.fillText(name, x, y);
+      }
       ctx.font = SMALL;
       ctx.fillStyle = paint.ink.faint;
       ctx.fillText(paint.fitted(ctx, device.note, narrow ? 200 : gutter - 24), x + shift, narrow ? y : y + 15);
