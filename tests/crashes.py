@@ -99,7 +99,7 @@ class Story:
 
     def left(self, *, afresh: bool = False, rerun_tools: bool = False) -> Recovered:
         """Recover from what is durable."""
-        graphs = {graph.id: graph for graph in self.graphs}
+        graphs = {graph.id: lambda graph=graph: graph for graph in self.graphs}
         return recover(
             self.disk.records, self.setup, graphs, afresh=afresh, rerun_tools=rerun_tools
         )

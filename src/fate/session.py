@@ -19,7 +19,9 @@ from fate.cost.profile import Profile, guess_profile
 from fate.domain.errors import FateError
 from fate.domain.graph import Graph
 from fate.domain.messages import Record, WorkflowEnded, WorkflowStatus
+from fate.drivers.clock import WallClock
 from fate.drivers.execute import Executor, Limits
+from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime, Usage
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
@@ -239,33 +241,69 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
         version=__version__,
     )
     with Journal.create(journal_path, header, pack(job)) as journal:
-        works = expanders(job, counter, journal.outputs)
-        observer = Observer()
+        process = Process(engines=engines, limits=limits, on_record=on_record, on_start=on_start)
+        return await drive(job, journal, header, setup, process, counter=counter)
 
-        def tell(record: Record) -> None:
-            observer.add(record)
-            if on_record is not None:
-                on_record(record)
 
-        async with ToolPool(setup.cluster.tool_slots) as own_tools:
-            executor = Executor(engines, works, journal.outputs, limits, own_tools=own_tools)
-            runtime = Runtime(setup, executor, journal, on_record=tell)
-            if on_start is not None:
-                on_start(runtime)
-            outcome = await runtime.run([work.graph() for work in works.values()])
-        journal.set_end(outcome.status)
-        return Finished(
-            header=header,
-            ended=tuple(outcome.ended[workflow] for workflow in works),
-            results=tuple(
-                work.results(ended=outcome.ended[workflow].status == "ok")
-                for workflow, work in works.items()
-            ),
-            usage=runtime.usage,
-            profile=runtime.core.estimator.profile("measured on this machine"),
-            seen=observer.seen,
-            rss_bytes=executor.rss_bytes,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What a process brings to a run: open engines, limits, and who is told of what happens."""
+
+    engines: Mapping[str, Engine]
+    limits: Limits | None = None
+    on_record: Callable[[Record], None] | None = None
+    on_start: Callable[[Runtime], None] | None = None
+
+
+async def drive(  # noqa: PLR0913 - everything a run depends on, by name
+    job: Job,
+    journal: Journal,
+    header: Header,
+    setup: Setup,
+    process: Process,
+    *,
+    counter: TokenCounter | None = None,
+    left: Recovered | None = None,
+    observer: Observer | None = None,
+) -> Finished:
+    """Run a job to its end, from the start or from where a former process left it."""
+    works = expanders(job, counter or TokenCounter(), journal.outputs)
+    observer = observer or Observer()
+
+    def tell(record: Record) -> None:
+        observer.add(record)
+        if process.on_record is not None:
+            process.on_record(record)
+
+    async with ToolPool(setup.cluster.tool_slots) as own_tools:
+        executor = Executor(
+            process.engines, works, journal.outputs, process.limits, own_tools=own_tools
         )
+        clock = WallClock(0.0 if left is None else left.at_s)
+        runtime = Runtime(setup, executor, journal, clock=clock, on_record=tell)
+        if process.on_start is not None:
+            process.on_start(runtime)
+        if left is None:
+            outcome = await runtime.run([work.graph() for work in works.values()])
+        else:
+            outcome = await runtime.resume(left)
+    journal.set_end(outcome.status)
+    return Finished(
+        header=header,
+        ended=tuple(outcome.ended[workflow] for workflow in works),
+        results=results_of(works, outcome.ended),
+        usage=runtime.usage,
+        profile=runtime.core.estimator.profile("measured on this machine"),
+        seen=observer.seen,
+        rss_bytes=executor.rss_bytes,
+    )
+
+
+def results_of(
+    works: Mapping[str, Expander], ended: Mapping[str, WorkflowEnded]
+) -> tuple[Mapping[str, Any], ...]:
+    """Return each workflow's declared outputs, as far as they are there."""
+    return tuple([w.results(ended=ended[name].status == "ok") for name, w in works.items()])
 
 
 def remember(job: Job, profile: Profile, seen: WorkflowHistory | None = None) -> None:

@@ -26,6 +26,7 @@ class Entry:
 
 COMMANDS: dict[str, Entry] = {
     "run": Entry("fate.cli.run:run", "Run a workflow on real models."),
+    "resume": Entry("fate.cli.resume:resume", "Go on with a run that stopped."),
     "runs": Entry("fate.cli.runs:app", "List, show and prune the runs that are kept."),
     "simulate": Entry("fate.cli.simulate:simulate", "Run workflows in virtual time."),
     "timeline": Entry("fate.cli.timeline:timeline", "Write a run's timeline, or compare two."),

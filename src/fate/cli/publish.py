@@ -1,9 +1,10 @@
 """What a run leaves behind: outputs on stdout, the summary on stderr, files where asked."""
 
+import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ from fate.cli.show import Show
 from fate.cli.timeline import kept_sheet
 from fate.cli.verdict import verdict
 from fate.domain.errors import FateError
+from fate.domain.messages import WorkflowStatus
 from fate.jobs import Job
 from fate.session import Finished
+from fate.store.runs import RunStore
 from fate.view.metrics import Meters, Summary, summary
 from fate.view.report import render
 from fate.view.timeline import write_timeline
+
+#: Exit codes by how a run ended.
+EXIT_CODES: dict[WorkflowStatus, int] = {"ok": 0, "failed": 1, "cancelled": 130}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,25 @@ def publish(
     for end in finished.ended:
         if end.status == "failed":
             print(f"failed: {end.workflow}: {end.reason}", file=sys.stderr)
+    if finished.status != "ok":
+        print(f"what is finished is kept; to go on: {how_to_go_on(journal_path)}", file=sys.stderr)
     return figures
+
+
+def until_end(running: Coroutine[None, None, Finished], run_file: Path) -> Finished:
+    """Run to the end; when that is cut short, say how to go on and leave with 130."""
+    try:
+        return asyncio.run(running)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        begun = f"to go on: {how_to_go_on(run_file)}" if run_file.exists() else "nothing was begun"
+        print(f"interrupted; {begun}", file=sys.stderr)
+        raise SystemExit(EXIT_CODES["cancelled"]) from None
+
+
+def how_to_go_on(run_file: Path) -> str:
+    """Return the command that goes on with a run."""
+    kept = run_file.parent.parent == RunStore().root
+    return f"fate resume {run_file.parent.name if kept else run_file}"
 
 
 def write_json(figures: msgspec.Struct, target: str | None) -> None:

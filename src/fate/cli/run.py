@@ -23,7 +23,7 @@ from fate.cli.options import (
     parse_pairs,
     parse_settings,
 )
-from fate.cli.publish import Targets, publish
+from fate.cli.publish import EXIT_CODES, Targets, publish, until_end
 from fate.cli.show import Show
 from fate.drivers.warm import start_warm_up
 from fate.jobs import Job, load_job
@@ -41,8 +41,6 @@ from fate.session import (
     run_job,
 )
 from fate.store.runs import RUN_FILE, RunStore
-
-_EXIT_CODES = {"ok": 0, "failed": 1, "cancelled": 130}
 
 
 def run(
@@ -67,8 +65,8 @@ def run(
     """Run WORKFLOW on real models, planned over all devices; print its outputs.
 
     On a terminal a live view shows what every device does. Ctrl-C ends cleanly and keeps what is
-    finished; a second Ctrl-C stops at once. The exit code is 0 when every workflow ended well, 1
-    when one failed, 130 when the run was cancelled.
+    finished, a second Ctrl-C stops at once; `fate resume` goes on. The exit code is 0 when every
+    workflow ended well, 1 when one failed, 130 when the run was cancelled.
     """
     job = load_job(
         workflow,
@@ -86,10 +84,10 @@ def run(
     show = Show(job, choice, quiet=quiet, plain=plain)
     weights = fetch_weights(job, show.say)
     journal_path = RunStore().new() / RUN_FILE
-    finished = asyncio.run(_run(job, choice, weights, journal_path, show))
+    finished = until_end(_run(job, choice, weights, journal_path, show), journal_path)
     remember(job, finished.profile, finished.seen)
     publish(job, finished, show, journal_path, targets)
-    raise typer.Exit(_EXIT_CODES[finished.status])
+    raise typer.Exit(EXIT_CODES[finished.status])
 
 
 async def _run(

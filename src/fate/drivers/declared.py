@@ -73,7 +73,9 @@ class Declared:
             self._rounds[instance] = rounds
 
     def recall(self, message: Event | Command) -> None:
-        """Take note of the scopes that a former process has revealed."""
+        """Take note of the scopes that a former process has revealed, and of the calls it knew."""
+        if isinstance(message, Expanded) and self._reuse:
+            self.expand(message.instance)
         if isinstance(message, Revealed):
             self._know_scopes(message.instance, message.scopes)
             if message.scopes and self._stages[message.instance].loop:

@@ -6,7 +6,7 @@ are over, but not all of them well, begins afresh: a new core is told of them ag
 that is finished, so that only the rest runs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -72,7 +72,7 @@ def stands(records: Iterable[Record], workflows: Sequence[str]) -> tuple[bool, b
 def recover(
     records: Sequence[Record],
     setup: Setup,
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[str, Callable[[], Graph]],
     *,
     reason: str = "",
     afresh: bool = False,
@@ -83,7 +83,7 @@ def recover(
     Args:
         records: what the former processes recorded.
         setup: what the run started from, its own policy included.
-        graphs: the graph of every workflow of the run, by id.
+        graphs: makes the graph of each workflow of the run, by its id.
         reason: why it has to go on; shown with what was interrupted.
         afresh: do not replay. Workflows that are not over begin afresh; those that ended badly
             do so in any case once no workflow is open any more.
@@ -93,7 +93,7 @@ def recover(
         ReplayError: the core answers otherwise than it did.
     """
     found = survey(records)
-    missing = [graph for name, graph in graphs.items() if name not in found.submitted]
+    missing = [name for name in graphs if name not in found.submitted]
     over = not found.open and not missing
     doubtful = frozenset[Item]() if rerun_tools else found.doubtful()
     if afresh or over:
@@ -105,7 +105,7 @@ def recover(
             f"{error}. `fate resume --afresh` goes on without the records: what is finished "
             f"is kept, what was learned and decided is not"
         ) from None
-    events: list[Event] = [Submitted(graph=graph) for graph in missing]
+    events: list[Event] = [Submitted(graph=graphs[name]()) for name in missing]
     if records:
         events = [Resumed(reason=reason), *events]
     return Recovered(
@@ -137,14 +137,14 @@ def _unanswered(found: Survey) -> tuple[Command, ...]:
 def _afresh(
     found: Survey,
     setup: Setup,
-    graphs: Mapping[str, Graph],
+    graphs: Mapping[str, Callable[[], Graph]],
     reason: str,
     doubtful: frozenset[Item],
 ) -> Recovered:
     """Return a new core that is told of every workflow that has not ended well."""
     ended = {name: end for name, end in found.ended.items() if end.status == "ok"}
     begin = Resumed(reason=reason, afresh=True, activity=found.activity, plan=found.plan)
-    todo = [Submitted(graph=graph) for name, graph in graphs.items() if name not in ended]
+    todo = [Submitted(graph=graph()) for name, graph in graphs.items() if name not in ended]
     return Recovered(
         core=setup.scheduler(),
         at_s=found.at_s,

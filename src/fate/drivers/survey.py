@@ -104,8 +104,9 @@ class Survey:
 
     def _answered(self, event: Expanded | Skipped | Revealed | ExpandFailed) -> None:
         self.unanswered.pop(event.instance, None)
-        if isinstance(event, Revealed):
+        if isinstance(event, Expanded | Revealed):
             self.told.append(event)
+        if isinstance(event, Revealed):
             workflow = event.instance.rpartition("/")[0]
             for scope in event.scopes:
                 self.stages.update({f"{workflow}/{stage.id}": stage for stage in scope.stages})

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 from fate.domain.errors import FateError
@@ -28,24 +29,45 @@ class StoreError(FateError):
     code = "store"
 
 
-def create(path: Path) -> sqlite3.Connection:
-    """Create a run file that only its owner can read, and open it.
+def create(path: Path, meta: Iterable[tuple[str, bytes]]) -> None:
+    """Create a run file that only its owner can read; it is there whole, and durable, or not.
 
     Raises:
         StoreError: the file exists already, or cannot be created.
     """
+    draft = path.with_name(f"{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.exists():
+            raise FileExistsError
+        draft.unlink(missing_ok=True)
         # SQLite gives its -wal and -shm files the mode of the database: set it before they exist.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _fill(draft, meta)
+        draft.rename(path)
+        _sync(path.parent)
     except FileExistsError:
         raise StoreError(f"{path}: a run is stored there already; choose another file") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot create the run file: {error.strerror}") from None
+
+
+def _fill(path: Path, meta: Iterable[tuple[str, bytes]]) -> None:
     connection = _connect(path)
-    connection.executescript(_TABLES)
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    return connection
+    try:
+        connection.executescript(_TABLES)
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta)
+        connection.commit()
+    finally:
+        connection.close()  # the last connection's end moves everything into the file and syncs it
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def connect(path: Path) -> sqlite3.Connection:

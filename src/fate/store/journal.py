@@ -81,12 +81,14 @@ class Journal:
 
         `job` is all that another process needs to go on, as `fate.jobs` packs it.
         """
-        connection = database.create(path)
-        meta = [("header", msgspec.json.encode(header)), *([("job", job)] if job else [])]
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta)
-        connection.commit()
-        connection.close()  # the last connection's end syncs everything into the file
-        return cls(path, lock.acquire(path))
+        held = lock.acquire(path)
+        try:
+            meta = [("header", msgspec.json.encode(header)), *([("job", job)] if job else [])]
+            database.create(path, meta)
+            return cls(path, held)
+        except StoreError:
+            lock.release(held)
+            raise
 
     @classmethod
     def open(cls, path: Path) -> "Journal":

@@ -24,6 +24,7 @@ def acquire(run_file: Path) -> int:
     """
     path = lock_file(run_file)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(f"{path}: cannot lock the run: {error.strerror}") from None

@@ -157,20 +157,32 @@ class Expander:
     def recall(self, message: Event | Command) -> None:
         """Take note of what a former process recorded, for what outputs alone do not tell.
 
-        Which items were dropped without a default, and how many rounds were begun. Other messages
+        Which items were dropped without a default, how many rounds were begun, and which calls
+        were known, so that those identical to them are found as before. Other messages
         and other workflows' mean nothing here. A run that begins afresh asks for all rounds again.
         """
         if isinstance(message, Resumed):
             self._afresh = message.afresh
             return
-        if not isinstance(message, Dropped | Revealed):
+        if not isinstance(message, Dropped | Expanded | Revealed):
             return
         if not message.instance.startswith(f"{self.workflow_id}/"):
             return
-        if isinstance(message, Dropped):
+        if isinstance(message, Expanded):
+            self._recall_calls(message.instance)
+        elif isinstance(message, Dropped):
             self._values.dropped.add((message.instance, message.item))
+            if self._twins is not None:
+                self._twins.forget(message.instance, message.item)
         elif message.scopes and self._place(message.instance).stage.loop:
             self._rounds[message.instance] = message.scopes[-1].index
+
+    def _recall_calls(self, instance: InstanceId) -> None:
+        place = self._place(instance)
+        spec = place.stage.spec
+        if self._twins is not None and isinstance(spec, LlmStage):
+            expansion, model = self._expansion(place), self._models[spec.model]
+            self._twins.mark(instance, spec, model.id, expansion)
 
     def request(self, instance: InstanceId, item: int, sequence: int) -> CallRequest:
         """Return the call of one item."""
