@@ -72,7 +72,12 @@ def seconds_per_item(graph: Graph, policy: str) -> float:
 
 
 async def _run(graph: Graph, policy: str, folder: Path) -> float:
-    setup = _setup(policy)
+    return await run_at(graph, policy, folder / "run.sqlite")
+
+
+async def run_at(graph: Graph, policy: str, path: Path) -> float:
+    """Run a graph of no-op calls with its journal at `path`; return wall seconds."""
+    setup = setup_of(policy)
     header = Header(
         run=graph.id,
         created_at=datetime.now(UTC).isoformat(),
@@ -83,7 +88,7 @@ async def _run(graph: Graph, policy: str, folder: Path) -> float:
         profile=setup.profile,
         version=fate.__version__,
     )
-    with Journal.create(folder / "run.sqlite", header) as journal:
+    with Journal.create(path, header) as journal:
         clock = WallClock()
         engines = {device.id: InstantEngine() for device in setup.cluster.devices}
         works = {graph.id: DeclaredWork(graph)}
@@ -97,7 +102,8 @@ async def _run(graph: Graph, policy: str, folder: Path) -> float:
     return seconds
 
 
-def _setup(policy: str) -> Setup:
+def setup_of(policy: str) -> Setup:
+    """Return a cluster on which no-op calls run under a policy."""
     model = Model(id=MODEL, weight_bytes=1)
     devices = tuple(
         Device(id=f"device-{d}", engine="instant", memory_bytes=1, slots=_SLOTS, prefix="none")

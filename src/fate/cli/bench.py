@@ -76,6 +76,20 @@ def timeline(
 
 
 @app.command()
+def resume(
+    out: Out = None,
+    kills: Annotated[int, typer.Option(min=0, help="Kills on the fake engine.")] = 100,
+    processes: Annotated[int, typer.Option(min=0, help="Kills of real processes.")] = 10,
+    items: Annotated[int, typer.Option(min=0, help="Items of the long run.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seeds the moments of the kills.")] = 0,
+) -> None:
+    """Kill runs at random moments, resume them and compare; time recovery of a long run."""
+    from fate.bench.resume import resume as measure
+
+    measure(_out(out, "resume"), print, kills=kills, processes=processes, items=items, seed=seed)
+
+
+@app.command()
 def calibrate(
     out: Out = None,
     cluster: Annotated[
