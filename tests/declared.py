@@ -119,6 +119,9 @@ class Log:
         """Note how far it is durable."""
         self.committed = len(self.records)
 
+    def sync(self) -> None:
+        """Nothing outlasts this process."""
+
 
 class TextKeeper(OutputWriter, Protocol):
     """Outputs that can be looked at."""

@@ -56,6 +56,10 @@ class RecordWriter(Protocol):
         """Make everything so far durable."""
         ...
 
+    def sync(self) -> None:
+        """Make everything so far outlast a power cut."""
+        ...
+
 
 @dataclass(slots=True)
 class Usage:
@@ -208,12 +212,17 @@ class Runtime:
         self._journal.append(step)
         if not all(isinstance(command, _WITHOUT_EFFECT) for command in commands):
             self._journal.commit()
+        if any(isinstance(c, RunTool) and not self._pure(c) for c in commands):
+            self._journal.sync()
         self.usage.cpu_s += time.thread_time() - cpu_s
         for command in commands:
             self._execute(command)
         if self._on_record is not None:
             self._on_record(step)
         return now_s, commands
+
+    def _pure(self, command: RunTool) -> bool:
+        return self._core.lifecycle.instances[command.chunk.instance].stage.pure
 
     def _execute(self, command: Command) -> None:
         match command:
