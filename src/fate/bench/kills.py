@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -226,12 +226,11 @@ class Workload:
         return sorted((self.folder / "home" / "runs").glob("*/run.sqlite"))
 
 
-def outputs(
-    run: Path, items: Sequence[tuple[InstanceId, int]]
-) -> dict[tuple[InstanceId, int], str]:
-    """Return the stored texts of items."""
+def outputs(run: Path, items: Iterable[Item]) -> dict[Item, str]:
+    """Return the stored texts of items; a twin's is copied after the record that says so."""
     with Journal.open(run) as journal:
-        return {item: journal.outputs.get(*item) for item in items}
+        names = dict.fromkeys(name for name, _ in items)
+        return {(n, item): text for n in names for item, text in journal.outputs.items(n)}
 
 
 def _stored(run: Path) -> int:

@@ -129,7 +129,7 @@ def _llamacpp(report: Report, folder: Path, kills: int, draw: random.Random) -> 
     for _ in range(kills):
         at = draw.randrange(len(expected))
         code, run = load.run(kill_at=at)
-        kept = outputs(run, list(finished_items(_records(run))))
+        kept = outputs(run, finished_items(_records(run)))
         problem = _after(load, run, expected, kept)
         wrong += bool(problem)
         facts = {"cell": "llamacpp", "kill_at": at, "items_kept": len(kept), "problem": problem}
@@ -151,7 +151,8 @@ def _after(
     records = _records(run)
     if set(finished_items(records)) != expected:
         return "not all items were finished"
-    if outputs(run, list(kept)) != kept:
+    now = outputs(run, kept)
+    if any(now.get(item) != text for item, text in kept.items()):
         return "what was finished has changed"
     return _twice(records)
 
@@ -160,13 +161,15 @@ def _long(report: Report, folder: Path, items: int) -> None:
     """Time how long a run of many items takes to recover, killed when nearly all are done."""
     path = folder / "long" / "run.sqlite"
     graph = long_run(path, items)
-    took, records = list[float](), list[Record]()
+    took, cpu, records = list[float](), list[float](), list[Record]()
     for _ in range(3):
-        started_s = time.perf_counter()
+        started_s, cpu_s = time.perf_counter(), time.process_time()
         records = _records(path)
         recover(records[: -len(records) // 50], setup_of(_POLICY), {graph.id: lambda: graph})
         took.append(time.perf_counter() - started_s)
+        cpu.append(time.process_time() - cpu_s)
     report.add("long", _POLICY, "recover_s", middle(took))
+    report.add("long", _POLICY, "recover_cpu_s", middle(cpu))
     report.run({"cell": "long", "items": items, "records": len(records), "recover_s": took})
 
 
