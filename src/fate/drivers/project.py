@@ -5,10 +5,14 @@ A view of the run, not a decision: nothing of it is journalled and nothing depen
 
 import pickle
 import time
+from dataclasses import fields
+from io import BytesIO
+from typing import Any
 
 import msgspec
 
 from fate.core.chain import Chain
+from fate.core.instances import Instance
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import FateError
 from fate.domain.messages import Done, Event, Expand, Expanded, ItemDone, Record, Woke
@@ -16,6 +20,8 @@ from fate.domain.state import DeviceState
 from fate.drivers.simulate import Simulation
 from fate.drivers.world import Truth, World
 from fate.policy.base import Policy
+
+_FIELDS = [field.name for field in fields(Instance)]
 
 
 class TooSlowError(FateError):
@@ -26,7 +32,41 @@ class TooSlowError(FateError):
 
 def freeze(core: Scheduler) -> bytes:
     """Return a copy of a core as bytes: made where the core runs, thawed where it is cheap."""
-    return pickle.dumps(core, pickle.HIGHEST_PROTOCOL)
+    frozen = BytesIO()
+    pickler = _Pickler(frozen, pickle.HIGHEST_PROTOCOL)
+    pickler.dump(core)
+    for instance in pickler.met:  # more are met on the way
+        pickler.dump((instance, [getattr(instance, name) for name in _FIELDS]))
+    pickler.dump(None)
+    return frozen.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Writes instances empty, to be filled one by one: linked, they are as deep as long chains."""
+
+    def __init__(self, file: BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol)
+        self.met: list[Instance] = []
+
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401  # what pickle wants
+        if type(obj) is not Instance:
+            return NotImplemented
+        self.met.append(obj)
+        return _empty, ()
+
+
+def _empty() -> Instance:
+    return Instance.__new__(Instance)
+
+
+def _thaw(frozen: bytes) -> Scheduler:
+    unpickler = pickle.Unpickler(BytesIO(frozen))  # bytes of this very process
+    core: Scheduler = unpickler.load()
+    while (filled := unpickler.load()) is not None:
+        instance, values = filled
+        for name, value in zip(_FIELDS, values, strict=True):
+            setattr(instance, name, value)
+    return core
 
 
 def project(frozen: bytes, policy: Policy, now_s: float, cpu_s: float = float("inf")) -> float:
@@ -42,7 +82,7 @@ def project(frozen: bytes, policy: Policy, now_s: float, cpu_s: float = float("i
         TooSlowError: it takes longer.
         ProtocolError: what is left can never end, with a device lost for example.
     """
-    core: Scheduler = pickle.loads(frozen)  # bytes of this very process
+    core = _thaw(frozen)
     stop_s = time.thread_time() + cpu_s
 
     def check(_record: Record) -> None:

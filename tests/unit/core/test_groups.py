@@ -265,3 +265,16 @@ def test_lengths_seen_in_a_scope_are_expected_in_those_revealed_later() -> None:
     hand.expand()
     hand.expand()
     assert hand.snapshot.output_tokens.tolist() == [(2 * 32 + 62) / 3]
+
+
+def test_ten_thousand_items() -> None:
+    """All scopes are there after one answer, the frontier stays bounded, the horizon too."""
+    body = (llm("w", "a", "A"), llm("w", "b", "B", ["a"]))
+    study = group("study", *body, items=10_000)
+    hand = ByHand()
+    hand.submit(Graph(id="w", stages=(study, llm("w", "end", "C", ["study"]))))
+    hand.expand()
+    assert hand.snapshot.ready_total == 10_000
+    assert hand.snapshot.frontier == 32
+    assert len(hand.snapshot.node_names) == 2 * 32 + 1
+    assert hand.core.lifecycle.workflows["w"].open_stages == 20_002

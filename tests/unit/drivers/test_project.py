@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 import pytest
-from tests.graphs import chain, cluster, mixed, profile
+from tests.graphs import chain, cluster, group, llm, mixed, profile
 
 from fate.core.scheduler import Scheduler
 from fate.domain.graph import Graph
-from fate.domain.messages import Record, Submitted
+from fate.domain.messages import Expand, PlanFailed, Record, Submitted
+from fate.drivers.declared import Declared
 from fate.drivers.outlook import Outlook
 from fate.drivers.project import TooSlowError, freeze, project
 from fate.drivers.setup import Setup
-from fate.drivers.simulate import Simulation
+from fate.drivers.simulate import Simulation, simulate
 from fate.drivers.world import Truth, World
 from fate.policy.baselines.greedy import LateEft
 
@@ -96,3 +97,21 @@ def test_it_gives_up_when_it_takes_too_much_cpu() -> None:
 def test_an_outlook_that_was_never_started_stops() -> None:
     """Stopping is idempotent, for it stands in a `finally`."""
     asyncio.run(Outlook(LateEft()).stop())
+
+
+def test_long_chains_and_groups_are_copied() -> None:
+    """A copy does not go deeper with every stage; scopes that are open go on in it."""
+    body = (llm("g", "a", "A"), llm("g", "b", "A", ["a"]))
+    graphs = [chain("c", "A" * 1500), Graph(id="g", stages=(group("s", *body, items=3),))]
+    of = cluster()
+    setup = Setup(cluster=of, profile=profile(of), policy=LateEft())
+    core, declared = setup.scheduler(), Declared(lambda _what, _about: 0.0)
+    for graph in graphs:
+        declared.arrive(graph)
+    asked = core.handle([Submitted(graph=graph) for graph in graphs], 0.0)
+    core.handle([declared.expand(c.instance) for c in asked if isinstance(c, Expand)], 0.0)
+    assert core.planning
+    core.handle([PlanFailed(version=1, reason="none")], 0.0)
+    copied = project(freeze(core), setup.policy, 0.0)
+    whole = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
+    assert copied == pytest.approx(whole, rel=0.01)
