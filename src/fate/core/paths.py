@@ -24,6 +24,7 @@ class PathTable:
         self._entries: list[list[tuple[int, int]]] = []
         self._node_ids = np.full((64, DEPTH), -1, np.int32)
         self._tokens = np.zeros((64, DEPTH), np.int32)
+        self._written = 0
         self.row(())
 
     def row(self, path: Path) -> int:
@@ -32,7 +33,7 @@ class PathTable:
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = len(self._rows)
-            self._write(row, path[:DEPTH])
+            self._add(path[:DEPTH])
         return row
 
     def hits(self, prompts: list[int], contents: list[int]) -> I32:
@@ -40,6 +41,7 @@ class PathTable:
         if len(prompts) * len(contents) <= _FEW:
             few = [self._shared(prompt, content) for prompt in prompts for content in contents]
             return np.array(few, np.int32).reshape(len(prompts), len(contents))
+        self._write()
         mine, tokens = self._node_ids[prompts], self._tokens[prompts]
         theirs = self._node_ids[contents]
         total = np.zeros((len(prompts), len(contents)), np.int32)
@@ -62,16 +64,22 @@ class PathTable:
             total += tokens
         return total
 
-    def _write(self, row: int, path: Path) -> None:
-        if row == len(self._node_ids):
+    def _add(self, path: Path) -> None:
+        parent, entries = -1, list[tuple[int, int]]()
+        for segment in path:
+            parent = self._nodes.setdefault((parent, segment.key), len(self._nodes))
+            entries.append((parent, segment.tokens))
+        self._entries.append(entries)
+
+    def _write(self) -> None:
+        """Bring the arrays up to date: only comparisons of many rows need them."""
+        while len(self._node_ids) < len(self._entries):
             self._node_ids = np.concatenate(
                 [self._node_ids, np.full_like(self._node_ids, -1)], axis=0
             )
             self._tokens = np.concatenate([self._tokens, np.zeros_like(self._tokens)], axis=0)
-        parent, entries = -1, list[tuple[int, int]]()
-        for depth, segment in enumerate(path):
-            parent = self._nodes.setdefault((parent, segment.key), len(self._nodes))
-            self._node_ids[row, depth] = parent
-            self._tokens[row, depth] = segment.tokens
-            entries.append((parent, segment.tokens))
-        self._entries.append(entries)
+        for row in range(self._written, len(self._entries)):
+            for depth, (node, tokens) in enumerate(self._entries[row]):
+                self._node_ids[row, depth] = node
+                self._tokens[row, depth] = tokens
+        self._written = len(self._entries)

@@ -323,10 +323,12 @@ class Scheduler:
 
     def _arm_wake(self, now_s: float) -> None:
         """Ask to be woken when a pause ends, a chunk or a step is overdue, a device is due."""
-        due_s = min(self.lifecycle.delays.next_s, self.lifecycle.pool.next_overdue_s(now_s))
-        due_s = min(due_s, self.watch.next_s, self.watch.health.reopens_s)
-        if self.lifecycle.pool.any_overdue(now_s):
-            due_s = min(due_s, self._dispatch.next_forced_s(now_s))
+        pool, watch = self.lifecycle.pool, self.watch
+        due_s = min(self.lifecycle.delays.next_s, watch.next_s, watch.health.reopens_s)
+        if len(pool):
+            due_s = min(due_s, pool.next_overdue_s(now_s))
+            if pool.any_overdue(now_s):
+                due_s = min(due_s, self._dispatch.next_forced_s(now_s))
         if due_s < self._wake_at_s:
             self._wake_at_s = due_s
             self._outbox.append(WakeAt(at_s=due_s))
