@@ -18,7 +18,7 @@ class Twins:
 
     def __init__(self, instances: dict[InstanceId, Instance], outbox: list[Command]) -> None:
         self._instances, self._outbox = instances, outbox
-        self._waiting: dict[_Item, list[_Item]] = {}
+        self._waiting: dict[InstanceId, dict[int, list[_Item]]] = {}
         self._orphans: list[_Item] = []
 
     def __bool__(self) -> bool:
@@ -41,7 +41,7 @@ class Twins:
             if source.live:
                 instance.borrowing.add(twin.item)
                 own = (instance.id, twin.item)
-                self._waiting.setdefault((source.id, item), []).append(own)
+                self._waiting.setdefault(source.id, {}).setdefault(item, []).append(own)
         elif answered and item not in source.gone:
             self._take(instance, twin.item, (source.id, item))
 
@@ -50,7 +50,7 @@ class Twins:
         found: list[Instance] = []
         sources = [(source.id, item)]
         for one in sources:
-            for name, twin in self._waiting.pop(one, ()):
+            for name, twin in self._pop(*one):
                 instance = self._instances[name]
                 if instance.live and twin in instance.borrowing:
                     instance.borrowing.discard(twin)
@@ -61,18 +61,18 @@ class Twins:
 
     def lose_item(self, source: Instance, item: int) -> None:
         """An item will have no answer."""
-        self._orphans += self._waiting.pop((source.id, item), ())
+        self._orphans += self._pop(source.id, item)
 
     def lose(self, source: Instance) -> None:
         """An instance ended early: what is open of it will have no answer."""
-        for each in [item for item in self._waiting if item[0] == source.id]:
-            self._orphans += self._waiting.pop(each)
+        for twins in self._waiting.pop(source.id, {}).values():
+            self._orphans += twins
 
     def lose_workflow(self, workflow: str) -> None:
         """A workflow ended early."""
-        for each in list(self._waiting):
-            if self._instances[each[0]].workflow.id == workflow:
-                self._orphans += self._waiting.pop(each)
+        for source in [self._instances[name] for name in self._waiting]:
+            if source.workflow.id == workflow:
+                self.lose(source)
 
     def adopt(self) -> list[tuple[Instance, int]]:
         """Return the items that are calls of their own from now on."""
@@ -84,6 +84,14 @@ class Twins:
                 instance.borrowing.discard(item)
                 found.append((instance, item))
         return found
+
+    def _pop(self, source: InstanceId, item: int) -> list[_Item]:
+        """Return those that wait for an item; they do no longer."""
+        items = self._waiting.get(source, {})
+        twins = items.pop(item, [])
+        if not items:
+            self._waiting.pop(source, None)
+        return twins
 
     def _take(self, instance: Instance, item: int, source: _Item) -> None:
         instance.open_items.discard(item)
