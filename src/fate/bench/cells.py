@@ -77,6 +77,14 @@ def control(name: str) -> Part:
     return Part(id=name, file="control", inputs={"texts": texts}, roles={"model": "A"})
 
 
+def chained(name: str, items: int) -> Part:
+    """Return a map whose body is four stages on three models; each model has a system text."""
+    systems = {f"system_{k}": words(150, f"chained-{m}") for k, m in enumerate(LETTERS, 1)}
+    texts = [words(60, f"{name}/{number}") for number in range(items)]
+    roles = {f"model_{k}": model for k, model in enumerate(LETTERS, 1)}
+    return Part(id=name, file="chained", inputs={"items": texts, **systems}, roles=roles)
+
+
 def _chains(orders: tuple[str, ...]) -> tuple[Part, ...]:
     return tuple(chain(f"chain-{n}", order) for n, order in enumerate(orders, 1))
 
@@ -88,7 +96,11 @@ CELLS: dict[str, tuple[Part, ...]] = {
     "lockstep": _chains(_EQUAL_ORDERS),
     "mapreduce": (mapreduce("mapreduce-1"),),
     "control": (control("control"),),
+    "chained": (chained("chained", 24),),
 }
+
+#: The cells of `fate bench live`; `chained` has a suite of its own.
+LIVE = ("mixed", "chains", "lockstep", "mapreduce", "control")
 
 #: Cells in which scheduling can gain something; the cell `all` pools their pairs.
 GAIN = ("mixed", "chains")
@@ -97,11 +109,11 @@ GAIN = ("mixed", "chains")
 def pick(names: str) -> list[str]:
     """Return the cells of a comma-separated list; `all` means every one."""
     if names == "all":
-        return list(CELLS)
+        return list(LIVE)
     chosen = [name.strip() for name in names.split(",")]
     for name in chosen:
-        if name not in CELLS:
-            raise FateError(f"--cells: no cell {name!r}; choose from {', '.join(CELLS)}, or all")
+        if name not in LIVE:
+            raise FateError(f"--cells: no cell {name!r}; choose from {', '.join(LIVE)}, or all")
     return chosen
 
 

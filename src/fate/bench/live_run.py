@@ -93,7 +93,7 @@ class Bench:
         with TemporaryDirectory(prefix="fate-bench-") as folder:
             header = self._header(cell, setup)
             with Journal.create(Path(folder) / "run.sqlite", header) as journal:
-                works = self._works(cell, journal.outputs)
+                works = self.works(cell, journal.outputs)
                 graphs = [work.graph() for work in works.values()]
                 predicted_s = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
                 executor = Executor(self.engines, works, journal.outputs)
@@ -142,7 +142,8 @@ class Bench:
             version=fate.__version__,
         )
 
-    def _works(self, cell: str, outputs: OutputReader) -> dict[str, Expander]:
+    def works(self, cell: str, outputs: OutputReader) -> dict[str, Expander]:
+        """Return the expanders of a cell's workflows."""
         works: dict[str, Expander] = {}
         for part in CELLS[cell]:
             models = {role: self.models[letter] for role, letter in part.roles.items()}

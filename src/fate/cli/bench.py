@@ -64,6 +64,19 @@ def live(
 
 
 @app.command()
+def chained(
+    out: Out = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each policy and loop.")] = 5,
+    tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
+    seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
+) -> None:
+    """Run a chained map (24 items, 4 stages, 3 models) against loops written by hand."""
+    from fate.bench.chained import chained as measure
+
+    measure(_out(out, "chained"), print, pairs=pairs, tier=tier, seed=seed)
+
+
+@app.command()
 def timeline(
     out: Out = None,
     bars: Annotated[int, typer.Option(min=100, help="Bars of the simulated run.")] = 10_000,
