@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
+from fate.cost.terms import state_seconds
 from fate.domain.catalog import Cluster, Device
 from fate.domain.graph import Graph, InstanceId, Path, Segment, item_key
 from fate.domain.messages import (
@@ -20,6 +21,7 @@ from fate.domain.messages import (
     Expanded,
     ExpandFailed,
     Load,
+    Move,
     PlanFailed,
     Planned,
     Record,
@@ -181,11 +183,14 @@ class _Rig:
             case "load":
                 seconds = physics.load_s(self.device, work.model, nonce[self.device, work.model])
             case "save":
-                physics.park(self.device, work.model, work.sequence)
+                if (self.device, work.model) in self.bench.unloading:
+                    physics.park(self.device, work.model, work.sequence)
                 seconds = 0.0
             case "restore":
-                physics.restore(self.device, work.model, work.sequence)
-                seconds = 0.0
+                move = self.bench.moves.pop((self.device, work.model, work.sequence), None)
+                if move is None:
+                    physics.restore(self.device, work.model, work.sequence)
+                seconds = 0.0 if move is None else state_seconds(physics.move(move))
             case "unload":
                 seconds = physics.unload_s(self.device, work.model, nonce[self.device, work.model])
         self.waits_s.append(seconds)
@@ -255,6 +260,8 @@ class Bench:
             self.declared.arrive(graph)
         self.works = {graph.id: DeclaredWork(self.declared, self.calls) for graph in graphs}
         self.nonce: dict[tuple[str, str], str] = {}
+        self.unloading: set[tuple[str, str]] = set()
+        self.moves: dict[tuple[str, str, int], Move] = {}
         self.engines = {d.id: self._engine(setup.cluster, d) for d in setup.cluster.devices}
         self._told = on_record
         self.tool: Callable[..., Coroutine[None, None, str]] = self._in_virtual_time
@@ -265,6 +272,7 @@ class Bench:
             limits,
             in_thread=self._in_thread,
         )
+        self.executor.states.sleep = self.clock.sleep
         self.planner = ModelledPlanner(setup.policy, self.clock)
         self.runtime = Runtime(
             setup,
@@ -299,5 +307,11 @@ class Bench:
         for command in record.commands:
             if isinstance(command, Load | Unload):
                 self.nonce[command.device, command.model] = str(command.activity)
+                pair = (command.device, command.model)
+                (self.unloading.add if isinstance(command, Unload) else self.unloading.discard)(
+                    pair
+                )
+            elif isinstance(command, Move):
+                self.moves[command.device, command.model, command.sequence] = command
         if self._told is not None:
             self._told(record)

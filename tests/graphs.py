@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from fate.cost.profile import CallCosts, Profile
-from fate.domain.catalog import Cluster, Device, Model
+from fate.domain.catalog import Cluster, Device, Link, Model
 from fate.domain.graph import ITEM, Graph, OnError, Segment, Stage, item_key
 
 MIB = 1 << 20
@@ -19,11 +19,14 @@ def cluster(  # each is a property of the cluster
     sequences: int = 4,
     tool_slots: int = 4,
     park_bytes: int = 0,
+    link_bytes_per_s: float = 0.0,
 ) -> Cluster:
     """Equal devices for the models A, B, C; 70 MiB hold any one of them, 100 MiB some two.
 
-    A token of KV cache takes 100 bytes where states can be parked.
+    A token of KV cache takes 100 bytes where states can be parked or moved.
     """
+    names = [f"d{d}" for d in range(devices)] if link_bytes_per_s else []
+    links = [Link(source=s, target=t, bytes_per_s=link_bytes_per_s) for s in names for t in names]
     return Cluster(
         devices=tuple(
             Device(
@@ -40,11 +43,12 @@ def cluster(  # each is a property of the cluster
             Model(
                 id=name,
                 weight_bytes=figures[0] * MIB,
-                kv_bytes_per_token=100 if park_bytes else 0,
+                kv_bytes_per_token=100 if park_bytes or link_bytes_per_s else 0,
                 tokenizer="t",
             )
             for name, figures in MODELS.items()
         ),
+        links=tuple(link for link in links if link.source != link.target),
         tool_slots=tool_slots,
     )
 

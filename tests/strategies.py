@@ -32,6 +32,8 @@ class Node(msgspec.Struct, kw_only=True):
     hits: dict[int, int] = {}
     reuse: dict[int, int] = {}
     transfer_s: tuple[float, ...] = ()
+    moved: tuple[float, ...] = ()
+    move_s: tuple[float, ...] = ()
     eligible: tuple[int, ...] = ()
     output_bytes: float = 0.0
 
@@ -103,6 +105,8 @@ def make_snapshot(
         output_tokens=_f64([n.output for n in nodes]),
         tail_s=_f64([n.tail_s for n in nodes]),
         transfer_s=_f64([n.transfer_s or (0.0,) * len(devices) for n in nodes], shape),
+        moved=_f64([n.moved or (0.0,) * len(devices) for n in nodes], shape),
+        move_s=_f64([n.move_s or (0.0,) * len(devices) for n in nodes], shape),
         output_bytes=_f64([n.output_bytes for n in nodes]),
         instance=_i32([_instance(n, i) for i, n in enumerate(nodes)]),
         workflow=_i32([n.workflow for n in nodes]),
@@ -336,6 +340,9 @@ def snapshots(draw: st.DrawFn, max_ready: int = 8, max_waiting: int = 6) -> Snap
     for node in [*ready, *waiting]:
         limit = int(node.tokens)
         node.hits = {c: draw(st.integers(0, limit)) for c in range(contents) if draw(st.booleans())}
+        if draw(st.booleans()):
+            node.moved = tuple(float(draw(st.integers(0, limit - 1))) for _ in boxes)
+            node.move_s = tuple(draw(_seconds()) for _ in boxes)
         node.reuse = {n: draw(st.integers(0, limit)) for n in range(total) if draw(st.booleans())}
     for box in boxes:
         busy = [

@@ -14,6 +14,7 @@ import pytest
 from tests.devices import TINY, described, device, request, words, written
 
 from fate.domain.catalog import Model
+from fate.domain.messages import Move
 from fate.drivers.states import States
 from fate.engines.base import EngineError
 from fate.engines.gguf_synthetic import synthetic
@@ -121,6 +122,45 @@ def test_a_state_that_cannot_be_written_leaves_nothing(
             monkeypatch.undo()
             assert files_under(tmp_path / "states") == []
             assert (await engine.call(request("tiny", words(40), sequence=0))).cached_tokens > 0
+
+    asyncio.run(main())
+
+
+def test_a_state_moves_at_the_speed_of_its_link(tmp_path: Path) -> None:
+    """Saved on one device, copied, restored on another; both ends are clean afterwards."""
+
+    async def main() -> None:
+        files = [written(tmp_path, "tiny", TINY)]
+        async with (
+            engine_with(files, tmp_path / "one") as one,
+            engine_with(files, tmp_path / "two") as two,
+        ):
+            states = States({"d0": one, "d1": two})
+            await one.load("tiny")
+            await two.load("tiny")
+            prompt = words(200)
+            first = await one.call(request("tiny", prompt, sequence=1))
+            move = Move(
+                activity=1,
+                device="d1",
+                model="tiny",
+                source="d0",
+                source_sequence=1,
+                path=(),
+                sequence=2,
+                bytes_per_s=1e6,
+                latency_s=0.05,
+            )
+            seconds, size_bytes = await states.move(move)
+            assert seconds >= 0.05 + size_bytes / 1e6 and size_bytes > 10_000
+            assert files_under(tmp_path / "one") == files_under(tmp_path / "two") == []
+            moved = await two.call(request("tiny", prompt, sequence=2))
+            assert first.cached_tokens == 0
+            assert moved.cached_tokens == moved.prompt_tokens - 1
+            await one.close()
+            with pytest.raises(EngineError, match="source"):
+                await states.move(move)
+            assert await two.healthy()
 
     asyncio.run(main())
 

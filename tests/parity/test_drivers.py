@@ -20,7 +20,7 @@ from tests.random_graphs import named
 
 from fate.core.options import SchedulerOptions
 from fate.domain.graph import Stage
-from fate.domain.messages import Call, ItemDone, Load, Record, Woke
+from fate.domain.messages import Call, ItemDone, Load, Move, Record, Woke
 from fate.drivers.replay import replay
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
@@ -105,6 +105,20 @@ def test_they_agree_on_parked_states(policy: str, noise: float) -> None:
     off = replace(setup, options=msgspec.structs.replace(setup.options, park=False))
     without = simulate([(0.0, graph) for graph in mixed()], off, truth)
     assert computed(simulated.records) < computed(without.records)
+
+
+@pytest.mark.parametrize("policy", ["fate", "round-robin"])
+def test_they_agree_on_moves(policy: str) -> None:
+    """States that come over a link arrive at the same instants, with the same bytes."""
+    on = cluster(devices=2, park_bytes=1 << 20, link_bytes_per_s=1e8)
+    setup = replace(make(policy), cluster=on, profile=profile(on))
+    truth = Truth(profile=profile(on, 1.3), noise=0.3)
+    simulated = simulate([(0.0, graph) for graph in mixed()], setup, truth)
+    moves = [c for r in simulated.records for c in r.commands if isinstance(c, Move)]
+    assert moves
+    bench = Bench(setup, mixed(), truth)
+    asyncio.run(bench.run())
+    same(bench.log.records, list(simulated.records))
 
 
 def computed(records: Iterable[Record]) -> int:

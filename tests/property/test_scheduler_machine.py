@@ -46,6 +46,7 @@ from fate.domain.messages import (
     Failed,
     ItemDone,
     Load,
+    Move,
     PlanFailed,
     PlanLate,
     Planned,
@@ -108,7 +109,7 @@ class Ledger:
                 assert workflow not in self.ended
                 self.ended[workflow] = command
             case Cancel(activity=activity):
-                assert isinstance(self.running[activity], Call | RunTool)
+                assert isinstance(self.running[activity], Call | RunTool | Move)
                 self.cancelling.add(activity)
             case Reuse(source=source, source_item=source_item):
                 assert self.done[source, source_item] == 1, f"{command} of nothing"
@@ -143,6 +144,7 @@ class Ledger:
                 assert len(gone) == len(discard) and gone <= self.parked
                 self.parked -= gone
                 assert not [a for a in mates if getattr(a, "model", "") == model]
+                assert not [a for a in self._moves() if (a.source, a.model) == (device, model)]
             case Call(model=model, chunk=chunk, sequence=sequence):
                 assert (device, model) in self.resident
                 assert not [a for a in mates if isinstance(a, Load | Unload) and a.model == model]
@@ -150,12 +152,33 @@ class Ledger:
                 assert len(calls) < self._slots(device)
                 assert not [a for a in calls if (a.model, a.sequence) == (model, sequence)]
                 self._items(command.activity, chunk)
+            case Move(model=model, sequence=sequence):
+                assert (device, model) in self.resident and device != command.source
+                self._sent(command)
+                used = [a for a in mates if isinstance(a, Call | Move)]
+                assert not [a for a in used if (a.model, a.sequence) == (model, sequence)]
             case RunTool(chunk=chunk):
                 assert len(mates) < self.cluster.tool_slots
                 self._items(command.activity, chunk)
             case _:
                 raise AssertionError(f"nobody asked for {command}")
         self.running[command.activity] = command
+
+    def _moves(self) -> list[Move]:
+        return [a for a in self.running.values() if isinstance(a, Move)]
+
+    def _sent(self, move: Move) -> None:
+        """The source is parked, or is an idle sequence of a model that stays."""
+        state = (move.source, move.model, move.source_sequence)
+        if state in self.parked:
+            return
+        assert state[:2] in self.resident
+        here = [a for a in self.running.values() if getattr(a, "device", "") == move.source]
+        assert not [a for a in here if isinstance(a, Load | Unload) and a.model == move.model]
+        calls = [a for a in here if isinstance(a, Call | Move)]
+        assert state[1:] not in [(a.model, a.sequence) for a in calls]
+        others = [(a.source, a.model, a.source_sequence) for a in self._moves()]
+        assert state not in others
 
     def _loader_free(self, mates: list[Activity]) -> None:
         assert not [a for a in mates if isinstance(a, Load | Unload)], "one loader per device"
@@ -247,6 +270,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         failures=st.sampled_from([1, 3]),
         eager=st.booleans(),
         park_bytes=st.sampled_from([0, 50_000, 1 << 30]),
+        link_bytes_per_s=st.sampled_from([0.0, 1e9]),
         closing=st.sampled_from(CLOSINGS),
         seed=st.integers(0, 1000),
     )
@@ -261,11 +285,19 @@ class SchedulerMachine(RuleBasedStateMachine):
         failures: int,
         eager: bool,
         park_bytes: int,
+        link_bytes_per_s: float,
         closing: Closing,
         seed: int,
     ) -> None:
         """Set up a cluster and a core."""
-        on = cluster(devices, memory_mib, slots, tool_slots=2, park_bytes=park_bytes)
+        on = cluster(
+            devices,
+            memory_mib,
+            slots,
+            tool_slots=2,
+            park_bytes=park_bytes,
+            link_bytes_per_s=link_bytes_per_s,
+        )
         options = SchedulerOptions(
             chunk_s=chunk_s,
             max_attempts=attempts,

@@ -89,6 +89,15 @@ def _chains(orders: tuple[str, ...]) -> tuple[Part, ...]:
     return tuple(chain(f"chain-{n}", order) for n, order in enumerate(orders, 1))
 
 
+def handover(name: str) -> Part:
+    """Return two calls of which the second continues the first; nobody shares their context.
+
+    Four of them fit a device's KV cache, which its slots share, at once.
+    """
+    inputs = {"context": words(900, f"{name}/context"), "question": words(30, f"{name}/question")}
+    return Part(id=name, file="handover", inputs=inputs, roles={"model": "C"})
+
+
 #: All workflows of a cell are submitted at once.
 CELLS: dict[str, tuple[Part, ...]] = {
     "mixed": (mapreduce("mapreduce-1"), *_chains(_MIXED_ORDERS), mapreduce("mapreduce-2")),
@@ -97,9 +106,10 @@ CELLS: dict[str, tuple[Part, ...]] = {
     "mapreduce": (mapreduce("mapreduce-1"),),
     "control": (control("control"),),
     "chained": (chained("chained", 24),),
+    "handover": tuple(handover(f"handover-{n}") for n in range(1, 5)),
 }
 
-#: The cells of `fate bench live`; `chained` has a suite of its own.
+#: The cells of `fate bench live`; the others have suites of their own.
 LIVE = ("mixed", "chains", "lockstep", "mapreduce", "control")
 
 #: Cells in which scheduling can gain something; the cell `all` pools their pairs.

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from fate.bench.cells import GAIN
-from fate.bench.live_run import Bench, LiveRun
+from fate.bench.live_run import Bench, LiveRun, plain_name
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target, table
 from fate.bench.statistics import average, middle, ratio
@@ -33,6 +33,9 @@ _AVERAGES: Final = (
     "prompt_tokens",
     "computed_tokens",
     "cached_tokens",
+    "restored",
+    "moved_bytes",
+    "move_s",
     "load_s",
     "prefill_s",
     "decode_s",
@@ -73,13 +76,17 @@ TARGETS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePlan:
-    """What to run: `policies` None means all where something can be gained, few elsewhere."""
+    """What to run: `policies` None means all where something can be gained, few elsewhere.
+
+    `park` lets every policy park KV states; `+park` behind a name lets one.
+    """
 
     cells: Sequence[str]
     policies: Sequence[str] | None
     pairs: int
     tier: str
     seed: int
+    park: bool = False
 
     def of(self, cell: str) -> list[str]:
         """Return the policies of a cell, in the order of the first pair."""
@@ -97,11 +104,8 @@ def live(out: Path, echo: Echo, plan: LivePlan) -> int:
     """Calibrate, run, report; return how many targets are missed."""
     report = Report("live", out, echo)
     report.show_machine()
-    for policy in {policy for cell in plan.cells for policy in plan.of(cell)}:
-        ready_policy(policy)
-    job = cluster_job(tier_cluster(plan.tier))
-    runs = asyncio.run(_measure(job, plan, report))
-    summarise(report, runs)
+    runs = measured(plan, report, cluster_job(tier_cluster(plan.tier)))
+    summarise(report, runs, {name: name for name in REFERENCES})
     report.show_rows()
     echo("")
     echo(_time_split(runs))
@@ -109,6 +113,13 @@ def live(out: Path, echo: Echo, plan: LivePlan) -> int:
     missed = report.show_targets(TARGETS)
     echo(f"summary: {report.write()}")
     return missed
+
+
+def measured(plan: LivePlan, report: Report, job: Job) -> list[LiveRun]:
+    """Calibrate and run everything, after a look at every policy's name."""
+    for policy in {policy for cell in plan.cells for policy in plan.of(cell)}:
+        ready_policy(plain_name(policy))
+    return asyncio.run(_measure(job, plan, report))
 
 
 async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
@@ -126,6 +137,7 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
             calibrated=profile,
             counter=TokenCounter(),
             cores=len(os.sched_getaffinity(0)),
+            park=plan.park,
         )
         progress = Progress(plan.runs, report.echo)
         for pair in range(plan.pairs):
@@ -141,15 +153,20 @@ async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
     return runs
 
 
-def summarise(report: Report, runs: Sequence[LiveRun]) -> None:
-    """Add the figures of every cell, then those of `all`: the cells with a gain, pooled."""
+def summarise(report: Report, runs: Sequence[LiveRun], references: Mapping[str, str]) -> None:
+    """Add the figures of every cell, then those of `all`: the cells with a gain, pooled.
+
+    Others are compared with the `references`, under the names given there.
+    """
     for cell in dict.fromkeys(run.cell for run in runs):
-        _add_cell(report, cell, [run for run in runs if run.cell == cell])
+        _add_cell(report, cell, [run for run in runs if run.cell == cell], references)
     if all(any(run.cell == cell for run in runs) for cell in GAIN):
-        _add_cell(report, ALL, [run for run in runs if run.cell in GAIN])
+        _add_cell(report, ALL, [run for run in runs if run.cell in GAIN], references)
 
 
-def _add_cell(report: Report, cell: str, runs: Sequence[LiveRun]) -> None:
+def _add_cell(
+    report: Report, cell: str, runs: Sequence[LiveRun], references: Mapping[str, str]
+) -> None:
     by_policy: dict[str, dict[tuple[str, int], LiveRun]] = defaultdict(dict)
     for run in runs:
         by_policy[run.policy][run.cell, run.pair] = run
@@ -161,16 +178,15 @@ def _add_cell(report: Report, cell: str, runs: Sequence[LiveRun]) -> None:
         for metric in ("prediction_error", "prediction_error_at_half"):
             errors = [getattr(run, metric) for run in own.values()]
             report.add(cell, policy, metric, middle(errors))
-        for other in REFERENCES:
+        for other, label in references.items():
             theirs = by_policy.get(other, {})
             pairs = [(own[key], theirs[key]) for key in own if key in theirs]
             if policy == other or not pairs:
                 continue
             for metric in _RATIOS:
                 figures = [(getattr(a, metric), getattr(b, metric)) for a, b in pairs]
-                report.add(
-                    cell, policy, f"{metric.removesuffix('_s')}_over_{other}", ratio(figures)
-                )
+                name = f"{metric.removesuffix('_s')}_over_{label}"
+                report.add(cell, policy, name, ratio(figures))
 
 
 def check_equal_work(before: Sequence[LiveRun], run: LiveRun) -> None:

@@ -23,6 +23,7 @@ from fate.drivers.run import Runtime
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
 from fate.engines.base import Engine
+from fate.policy.base import Policy
 from fate.store.journal import Header, Journal
 from fate.view.fold import fold
 from fate.view.history import Bar, History
@@ -30,6 +31,9 @@ from fate.view.metrics import Meters, Summary, summary
 from fate.workflow.expand import Expander
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.values import OutputReader
+
+#: Behind a policy's name: KV states are parked, and moved between devices.
+PARK, MOVE = "park", "move"
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +62,9 @@ class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     cached_tokens: int
     computed_tokens: int
+    restored: int
+    moved_bytes: int
+    move_s: float
     output_tokens: int
     load_s: float
     prefill_s: float
@@ -76,6 +83,7 @@ class Bench:
 
     Costs are learned by each policy from its own runs, for they depend on what runs side by side:
     two prefills at once take longer than a prefill beside a load. All begin with `calibrated`.
+    `own_policies` are those of a suite itself, by name.
     """
 
     cluster: Cluster
@@ -84,10 +92,15 @@ class Bench:
     calibrated: Profile
     counter: TokenCounter
     cores: int
+    park: bool = False
+    own_policies: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     learned: dict[str, Profile] = field(default_factory=dict[str, Profile])
 
     async def run(self, cell: str, policy: str, pair: int, seed: int) -> LiveRun:
-        """Run a cell under a policy; afterwards nothing is loaded anywhere."""
+        """Run a cell under a policy; afterwards nothing is loaded anywhere.
+
+        `+park` and `+move` behind a policy's name switch these on.
+        """
         setup = self._setup(policy, seed)
         records = list[Record]()
         with TemporaryDirectory(prefix="fate-bench-") as folder:
@@ -98,7 +111,7 @@ class Bench:
                 predicted_s = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
                 executor = Executor(self.engines, works, journal.outputs)
                 runtime = Runtime(setup, executor, journal, on_record=records.append)
-                outlook = Outlook(ready_policy(policy), cores=self.cores)
+                outlook = Outlook(self._policy(policy), cores=self.cores)
                 outlook.start(runtime)
                 outcome = await runtime.run(graphs)
                 await outlook.stop()
@@ -117,16 +130,23 @@ class Bench:
         )
         header = msgspec.structs.replace(header, predicted_makespan_s=predicted_s)
         figures = summary(header, history, meters=meters)
-        return _live_run(cell, pair, figures, history, predicted_s)
+        return _live_run(cell, policy, pair, figures, history, predicted_s)
 
     def _setup(self, policy: str, seed: int) -> Setup:
+        switches = policy.split("+")[1:]
         return Setup(
             cluster=self.cluster,
             profile=self.learned.get(policy, self.calibrated),
-            policy=ready_policy(policy),
-            options=SchedulerOptions(chunk_s=0.0),
+            policy=self._policy(policy),
+            options=SchedulerOptions(
+                chunk_s=0.0, park=self.park or PARK in switches, move=MOVE in switches
+            ),
             seed=seed,
         )
+
+    def _policy(self, policy: str) -> Policy:
+        name = plain_name(policy)
+        return self.own_policies.get(name) or ready_policy(name)
 
     def _header(self, cell: str, setup: Setup) -> Header:
         return Header(
@@ -160,14 +180,19 @@ class Bench:
                 await self.engines[state.device.id].unload(model)
 
 
-def _live_run(
-    cell: str, pair: int, figures: Summary, history: History, predicted_s: float
+def plain_name(policy: str) -> str:
+    """Return a policy's own name, without what is switched on."""
+    return policy.partition("+")[0]
+
+
+def _live_run(  # all that a run is told by
+    cell: str, policy: str, pair: int, figures: Summary, history: History, predicted_s: float
 ) -> LiveRun:
     at_half = figures.prediction_error_at_half
     devices = figures.devices.values()
     return LiveRun(
         cell=cell,
-        policy=figures.policy,
+        policy=policy,
         pair=pair,
         seed=figures.seed,
         wall_s=figures.makespan_s,
@@ -178,6 +203,9 @@ def _live_run(
         prompt_tokens=figures.prompt_tokens,
         cached_tokens=figures.cached_tokens,
         computed_tokens=figures.prompt_tokens - figures.cached_tokens,
+        restored=figures.restored,
+        moved_bytes=figures.moved_bytes,
+        move_s=sum(d.move_s for d in devices),
         output_tokens=history.counts.output_tokens,
         load_s=sum(d.load_s + d.unload_s for d in devices),
         prefill_s=sum(d.prefill_s for d in devices),

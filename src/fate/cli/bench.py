@@ -47,6 +47,7 @@ def live(
     ] = None,
     tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
     seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
+    park: Annotated[bool, typer.Option(help="Let every policy park KV states.")] = False,
 ) -> None:
     """Run policies against each other on real models, side by side, on equal work."""
     from fate.bench.cells import pick
@@ -59,6 +60,7 @@ def live(
         pairs=pairs,
         tier=tier,
         seed=seed,
+        park=park,
     )
     measure(_out(out, "live"), print, plan)
 
@@ -100,6 +102,32 @@ def resume(
     from fate.bench.resume import resume as measure
 
     measure(_out(out, "resume"), print, kills=kills, processes=processes, items=items, seed=seed)
+
+
+@app.command()
+def park(
+    out: Out = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each cell, on and off.")] = 3,
+    tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
+    seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
+) -> None:
+    """Run `fate` with parked KV states and without, side by side, on equal work."""
+    from fate.bench.park import park as measure
+
+    measure(_out(out, "park"), print, pairs=pairs, tier=tier, seed=seed)
+
+
+@app.command()
+def move(
+    out: Out = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs over each link, off and on.")] = 3,
+    tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
+    seed: Annotated[int, typer.Option(help="Seeds calibration.")] = 0,
+) -> None:
+    """Hand chains from device to device over links of 1 MB/s to 1 GB/s, moving their KV states."""
+    from fate.bench.move import move as measure
+
+    measure(_out(out, "move"), print, pairs=pairs, tier=tier, seed=seed)
 
 
 @app.command()

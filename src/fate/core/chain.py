@@ -2,13 +2,14 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fate.core.pool import ReadyChunk
-from fate.domain.graph import Chunk
+from fate.domain.graph import Chunk, Path
 from fate.domain.messages import ActivityId
+from fate.domain.state import ResidentModel, SequenceSlot
 
-StepKind: TypeAlias = Literal["unload", "load", "call", "tool"]
+StepKind: TypeAlias = Literal["unload", "load", "move", "call", "tool"]
 
 #: Device index of chains that run tools on the host.
 HOST = -1
@@ -26,9 +27,26 @@ class Step:
     expected_s: float
 
 
+class Content(NamedTuple):
+    """A state that can be saved now: an idle sequence of a loaded model, or a parked one.
+
+    `slot` and `entry` are those of a loaded model, None where the state is parked.
+    """
+
+    device: int
+    sequence: int
+    path: Path
+    slot: SequenceSlot | None = None
+    entry: ResidentModel | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Chain:
-    """A placement under way. `activity` is None while it waits for memory or for a load."""
+    """A placement under way. `activity` is None while it waits for memory or for a load.
+
+    `cached` are the prompt tokens that its sequence holds without a move, `source` is the state
+    that a move brings, `moving` whether it does so now.
+    """
 
     device: int
     chunk: Chunk | None
@@ -40,6 +58,9 @@ class Chain:
     concurrency: int = 1
     items_done: int = 0
     cancelling: bool = False
+    cached: int = 0
+    source: Content | None = None
+    moving: bool = False
 
     def working_on(self, item: int) -> bool:
         """Whether the current activity is one that finishes items, this one among them."""

@@ -1,6 +1,6 @@
 """Devices at work: a placement becomes a chain of activities, run one after the other.
 
-    unload* -> load -> call          (or a load alone: a prefetch)
+    unload* -> load -> move -> call  (or a load alone: a prefetch)
 
 A chain occupies a compute slot of its device from start to end. Effects on the state that later
 decisions must see (evictions, the model to come, the sequence slot) are reserved when it starts,
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fate.core.chain import HOST, Chain, Step
+from fate.core.moving import Moving
 from fate.core.parking import Parking
 from fate.core.pool import ReadyChunk
 from fate.cost.estimates import Estimator
-from fate.cost.terms import call_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
 from fate.domain.messages import (
@@ -25,6 +25,7 @@ from fate.domain.messages import (
     Cancel,
     Command,
     Load,
+    Move,
     RunTool,
     Unload,
 )
@@ -39,6 +40,7 @@ class Fleet:
     estimator: Estimator
     outbox: list[Command]
     parking: Parking
+    moving: Moving
     devices: list[DeviceState] = field(init=False)
     chains: list[Chain] = field(default_factory=list[Chain])
     clock: int = 1
@@ -73,9 +75,13 @@ class Fleet:
         if steps is None:
             return False
         state, model = self.devices[d], self.cluster.models[ready.work.model].id
-        sequence, cached = state.match(model, ready.work.path)
-        steps.append(Step("call", model, self.call_seconds(ready, d, cached)))
-        chain = Chain(d, ready.chunk, ready, steps, sequence)
+        sequence, local = state.match(model, ready.work.path)
+        found = self.moving.worth(self.devices, ready.work, d, local) if sequence >= 0 else None
+        if found is not None:
+            steps.append(Step("move", model, found.seconds))
+        cached = found.tokens if found is not None else float(local)
+        steps.append(Step("call", model, self.moving.call_seconds(ready.work, d, cached)))
+        chain = Chain(d, ready.chunk, ready, steps, sequence, cached=local)
         state.models[model].users += 1
         self.clock += 1
         state.touch(model, sequence, ready.work.left, self.clock)
@@ -173,7 +179,7 @@ class Fleet:
         for chain in chains:
             if chain.activity is not None and not chain.cancelling:
                 chain.cancelling = True
-                if chain.steps[0].kind in ("call", "tool"):
+                if chain.steps[0].kind in ("move", "call", "tool"):
                     self.outbox.append(Cancel(activity=chain.activity))
 
     def detach(self, chain: Chain) -> Chunk:
@@ -239,6 +245,8 @@ class Fleet:
         """Issue the chain's next activity if the state allows it."""
         if chain.steps[0].kind == "load":
             self._make_room(chain)
+        if chain.steps[0].kind == "move":
+            self._find_source(chain)
         step = chain.steps[0]
         if step.kind in ("load", "unload") and self._loader_busy(chain.device):
             return
@@ -290,12 +298,16 @@ class Fleet:
             entry.status = "loading"
             back = tuple(state.parked.get(step.model, ()))
             return Load(activity=activity, device=device, model=step.model, restore=back)
-        if entry.status != "resident":
-            return None
+        return self._work(chain, step, activity) if entry.status == "resident" else None
+
+    def _work(self, chain: Chain, step: Step, activity: ActivityId) -> Move | Call:
+        """Return the command of a step that needs its model loaded."""
+        if step.kind == "move":
+            return self.moving.begin(chain, activity)
         assert chain.chunk is not None
         return Call(
             activity=activity,
-            device=device,
+            device=self.cluster.devices[chain.device].id,
             model=step.model,
             chunk=chain.chunk,
             sequence=chain.sequence,
@@ -332,7 +344,33 @@ class Fleet:
             elif step.kind == "call" and chain.sequence >= 0:
                 entry.sequences[chain.sequence].path = ()
 
+    def _find_source(self, chain: Chain) -> None:
+        """Choose what to bring as things are now; without anything the call computes its prompt."""
+        assert chain.ready is not None
+        state, model = self.devices[chain.device], chain.steps[0].model
+        if state.models[model].status != "resident":
+            return
+        found = self.moving.worth(self.devices, chain.ready.work, chain.device, chain.cached)
+        chain.source = found.content if found is not None else None
+        if found is None:
+            self.skip_move(chain)
+
+    def skip_move(self, chain: Chain) -> None:
+        """Let a chain go on without the state it was to bring."""
+        assert chain.ready is not None
+        chain.steps.clear()
+        model = self.cluster.models[chain.ready.work.model].id
+        call_s = self.moving.call_seconds(chain.ready.work, chain.device, chain.cached)
+        chain.steps.append(Step("call", model, call_s))
+
+    def move_failed(self, chain: Chain, now_s: float) -> None:
+        """A state could not be brought: the call computes its prompt."""
+        self._release(chain)
+        self.skip_move(chain)
+        self.advance_blocked(now_s)
+
     def _release(self, chain: Chain) -> None:
+        self.moving.end(chain)
         if chain.activity is not None:
             del self._by_activity[chain.activity]
             chain.activity = None
@@ -358,14 +396,3 @@ class Fleet:
 
     def _bytes(self, m: int) -> int:
         return self.cluster.models[m].footprint_bytes
-
-    def call_seconds(self, ready: ReadyChunk, d: int, cached: int) -> float:
-        """Return what a chunk is expected to compute on a device, alone there [s]."""
-        work = ready.work
-        return call_seconds(
-            work.first_tokens,
-            float(cached),
-            (work.rest_items, work.rest_tokens, work.head_tokens),
-            work.output_tokens,
-            *self.estimator.rates(d, work.model),
-        )

@@ -15,7 +15,7 @@ def check(core: Scheduler) -> None:
         chains = [chain for chain in core.fleet.chains if chain.device == d]
         _check_memory(core, state, chains)
         _check_residency(state, chains)
-        _check_slots(state, chains)
+        _check_slots(core, state, chains)
         _check_disk(state)
         _check_chains(core, state, chains)
         allowed = {"closed": state.device.slots, "half-open": 1, "open": 0}
@@ -40,6 +40,7 @@ def _check_memory(core: Scheduler, state: DeviceState, chains: list[Chain]) -> N
     assert state.reserved_bytes() <= budget, f"{name}: {state.reserved_bytes()} > {budget} bytes"
     models = core.fleet.cluster.models
     users = Counter([models[c.ready.work.model].id for c in chains if c.ready is not None])
+    users.update([model for model, _ in _sent(core, state)])
     for model, entry in state.models.items():
         assert entry.users == users[model], f"{name}: {model} counts {entry.users} users"
         assert not (entry.users and entry.status == "evicting"), f"{name}: {model} evicted in use"
@@ -69,11 +70,22 @@ def _check_disk(state: DeviceState) -> None:
     assert sum(sizes) <= state.device.park_bytes, f"{state.device.id}: {sum(sizes)} bytes parked"
 
 
-def _check_slots(state: DeviceState, chains: list[Chain]) -> None:
+def _sent(core: Scheduler, state: DeviceState) -> list[tuple[str, int]]:
+    """Return (model, sequence) of what loaded models of a device are sending elsewhere."""
+    sending = [(c.steps[0].model, c.source) for c in core.fleet.chains if c.moving and c.source]
+    return [
+        (model, content.sequence)
+        for model, content in sending
+        if content.entry is not None and content.entry is state.models.get(model)
+    ]
+
+
+def _check_slots(core: Scheduler, state: DeviceState, chains: list[Chain]) -> None:
     """No device runs more than its slots, no sequence slot serves two chains."""
     name, working = state.device.id, [c for c in chains if c.chunk is not None]
     assert len(working) <= state.device.slots, f"{name}: {len(working)} chains"
     taken = Counter([(c.steps[-1].model, c.sequence) for c in working if c.sequence >= 0])
+    taken.update(_sent(core, state))
     for model, entry in state.models.items():
         for k, sequence in enumerate(entry.sequences):
             uses = taken[model, k]
@@ -87,7 +99,7 @@ def _check_chains(core: Scheduler, state: DeviceState, chains: list[Chain]) -> N
     running = [chain for chain in chains if chain.activity is not None]
     for chain in running:
         assert core.fleet.chain(chain.activity or 0) is chain, f"{name}: {chain} is unreachable"
-    assert running or not chains, f"{name}: deadlock of {chains}"
+    assert running or not chains or _sent(core, state), f"{name}: deadlock of {chains}"
     loading = [chain for chain in running if chain.steps[0].kind in ("load", "unload")]
     assert len(loading) <= 1, f"{name}: one loader for {loading}"
 

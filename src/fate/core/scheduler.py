@@ -13,6 +13,7 @@ from fate.core.chain import HOST
 from fate.core.dispatch import Dispatcher
 from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
+from fate.core.moving import Moving
 from fate.core.observe import observe_item, observe_step
 from fate.core.options import SchedulerOptions
 from fate.core.parking import Parking
@@ -88,7 +89,8 @@ class Scheduler:
         self.estimator = Estimator(cluster, profile)
         self.lifecycle = Lifecycle(cluster, options, self.estimator, self._outbox)
         parking = Parking(cluster, self.estimator, options.park)
-        self.fleet = Fleet(cluster, self.estimator, self._outbox, parking)
+        moving = Moving(cluster, self.estimator, options.move)
+        self.fleet = Fleet(cluster, self.estimator, self._outbox, parking, moving)
         self._dispatch = Dispatcher(self.lifecycle, self.fleet)
         self._attempts = Attempts(self.lifecycle, self.fleet, options)
         self.watch = Watch(self.lifecycle, self.fleet, self._attempts, options)
@@ -236,6 +238,9 @@ class Scheduler:
         step, d, work = chain.steps[0], chain.device, self.watch.work_of(chain)
         self._stale = True
         here = frozenset([d] if d != HOST else ())
+        if step.kind == "move" and not chain.cancelling:
+            self.fleet.move_failed(chain, now_s)
+            return
         ended = self.fleet.step_failed(chain, now_s)
         if chain.cancelling:
             self._attempts.drop(ended, now_s)

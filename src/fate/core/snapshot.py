@@ -106,6 +106,7 @@ class SnapshotBuilder:
             hit=self._lifecycle.expect.paths.hits(
                 [work.path_row for work in works], rows + [work.left_row for work in works]
             ),
+            **self._moved(works, model),
             waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
             must_start=np.array([r.overdue_at_s <= now_s for r in nodes.frontier], np.uint8),
             child_ptr=child_ptr,
@@ -217,6 +218,20 @@ class SnapshotBuilder:
             for name, parked in state.parked.items():
                 for k, one in parked.items() if name not in state.models else ():
                     yield d, self._models[name], k, one
+
+    def _moved(self, works: list[Work], model: I32) -> dict[str, F64]:
+        """What other devices hold of each node's prompt, and the seconds to bring it."""
+        moving, shape = self._fleet.moving, (len(works), len(self._fleet.devices))
+        if not moving.linked:
+            return {"moved": np.zeros(shape), "move_s": np.zeros(shape)}
+        models = range(len(self._models))
+        held = [(m, c) for m in models for c in moving.contents(self._fleet.devices, m)]
+        paths = self._lifecycle.expect.paths
+        hit = paths.hits([w.path_row for w in works], [paths.row(c.path) for _, c in held])
+        first = np.array([work.first_tokens for work in works], np.float64)
+        table = moving.table(held, model, hit, first)
+        moved, move_s = (np.ascontiguousarray(table[:, :, i]) for i in range(2))
+        return {"moved": moved, "move_s": move_s}
 
     def _slots_now(self, now_s: float) -> tuple[F64, I32]:
         """When each compute slot is free, and the instance that holds it."""

@@ -143,7 +143,9 @@ class Watch:
             return _INF
         items = chain.chunk.stop - chain.chunk.start
         share = (items - chain.items_done) / items
-        whole_s = (self.fleet.call_seconds(chain.ready, d, 0) + self._longer_s(chain, d)) * share
+        whole_s = (
+            self.fleet.moving.call_seconds(chain.ready.work, d, 0.0) + self._longer_s(chain, d)
+        ) * share
         return (
             factor * whole_s * self.fleet.estimator.concurrent(d, chain.concurrency) + STEP_FLOOR_S
         )

@@ -92,3 +92,14 @@ def state_seconds(size_bytes: Number, fixed_s: float = STATE_FIXED_S) -> Number:
         fixed_s: seconds per state, whatever its size.
     """
     return fixed_s + size_bytes * STATE_BYTE_S
+
+
+def move_seconds(size_bytes: float, latency_s: float, byte_s: float) -> float:
+    """Return the seconds to bring a KV state from another device: save, copy, restore.
+
+    Args:
+        size_bytes: bytes of the state.
+        latency_s: seconds before the first byte arrives.
+        byte_s: seconds per byte on the link.
+    """
+    return (latency_s + size_bytes * byte_s) + state_seconds(size_bytes)

@@ -283,7 +283,7 @@ class Unload(Message, frozen=True, kw_only=True):
 
 
 class Move(Message, frozen=True, kw_only=True):
-    """Bring a KV state from another device into a sequence slot.
+    """Bring a KV state from another device into a sequence slot, at the link's speed.
 
     It is `source_sequence` of the model on `source`, live or parked there.
     """
@@ -295,6 +295,8 @@ class Move(Message, frozen=True, kw_only=True):
     source_sequence: int
     path: Path
     sequence: int
+    bytes_per_s: float
+    latency_s: float = 0.0
 
 
 class Warm(Message, frozen=True, kw_only=True):

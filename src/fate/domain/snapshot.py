@@ -49,6 +49,10 @@ class Snapshot:
         waited_s: [F] f64 seconds since the chunk became ready.
         must_start: [F] u1 the chunk is over its wait bound.
 
+        moved: [N, D] f64 leading tokens of the node's first prompt that the best state on another
+            device holds and a move would bring; 0 where there is none.
+        move_s: [N, D] f64 seconds to bring it.
+
     Lookahead:
         child_ptr: [N + 1] i32 and child: [E] i32, edges in CSR form; targets are rows >= F.
         child_share: [E] f64 weight of the edge: 1 / (the child's unfinished parents, tools seen
@@ -102,6 +106,8 @@ class Snapshot:
     workflow: I32
     eligible: U8
     hit: I32
+    moved: F64
+    move_s: F64
     waited_s: F64
     must_start: U8
 

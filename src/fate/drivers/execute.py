@@ -217,7 +217,9 @@ class Executor:
                 return await self._call(command, emit)
             case RunTool(activity=activity, chunk=chunk):
                 return await self._tool(activity, chunk, emit)
-            case Move() | Warm():
+            case Move():
+                return await self._move(command)
+            case Warm():
                 reason = f"{type(command).__name__.lower()}: no engine of this runtime offers it"
                 return Failed(activity=command.activity, reason=reason, retryable=False)
 
@@ -239,6 +241,11 @@ class Executor:
             seconds = await self.engines[device].unload(model)
         seconds = _seconds(parking_s + seconds)
         return Done(activity=command.activity, seconds=seconds, missing=missing)
+
+    async def _move(self, command: Move) -> Event:
+        async with asyncio.timeout(self.limits.call_s):
+            seconds, moved = await self.states.move(command)
+        return Done(activity=command.activity, seconds=_seconds(seconds), moved_bytes=moved)
 
     async def _call(self, command: Call, emit: Callable[[Event], None]) -> Event:
         chunk, work = command.chunk, self.work_of(command.chunk.instance)

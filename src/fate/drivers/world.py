@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 
 from fate.cost.profile import CallCosts, Profile, guess_costs
-from fate.cost.terms import decode_seconds, prefill_seconds
+from fate.cost.terms import decode_seconds, prefill_seconds, state_seconds
 from fate.domain.catalog import Cluster
 from fate.domain.graph import (
     Graph,
@@ -105,6 +105,13 @@ class Physics:
         """Bring a saved content back into its sequence; the seconds count as the load's."""
         key = (device, model, sequence)
         self._contents[key] = self._parked.pop(key)
+
+    def move(self, command: Move) -> float:
+        """Bring a content from another device; return its bytes."""
+        source = (command.source, command.model, command.source_sequence)
+        held = self._parked.get(source, self._contents.get(source, ()))
+        self._contents[command.device, command.model, command.sequence] = held
+        return float(path_tokens(held) * self._models[command.model].kv_bytes_per_token)
 
     def discard(self, device: str, model: str, sequence: int) -> None:
         """Take a saved content off the disk."""
@@ -212,7 +219,9 @@ class World:
                 return self._call(command, now_s)
             case RunTool():
                 return self._tool(command, now_s)
-            case Move() | Warm():
+            case Move():
+                return self._move(command, now_s)
+            case Warm():
                 reason = "this world has no such activity"
                 return [(now_s, Failed(activity=command.activity, reason=reason, retryable=False))]
 
@@ -231,6 +240,16 @@ class World:
             self.physics.park(command.device, command.model, sequence)
         seconds = self.physics.unload_s(command.device, command.model, nonce)
         return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
+
+    def _move(self, command: Move, now_s: float) -> list[tuple[float, Event]]:
+        """Over the link at its speed, then into the sequence."""
+        size_bytes = self.physics.move(command)
+        link_s = command.latency_s + size_bytes / command.bytes_per_s
+        restore_s = state_seconds(size_bytes)
+        done = Done(
+            activity=command.activity, seconds=link_s + restore_s, moved_bytes=int(size_bytes)
+        )
+        return [((now_s + link_s) + restore_s, done)]
 
     def _tool(self, command: RunTool, now_s: float) -> list[tuple[float, Event]]:
         stage, chunk = self.declared.stage(command.chunk.instance), command.chunk

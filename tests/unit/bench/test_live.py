@@ -8,6 +8,7 @@ import pytest
 from fate.bench.live import (
     ALL,
     POLICIES,
+    REFERENCES,
     TARGETS,
     LivePlan,
     check_equal_work,
@@ -38,6 +39,9 @@ def run(cell: str, policy: str, pair: int, wall_s: float, loads: int) -> LiveRun
         prompt_tokens=1500,
         cached_tokens=500,
         computed_tokens=1000,
+        restored=0,
+        moved_bytes=0,
+        move_s=0.0,
         output_tokens=4,
         load_s=1.0,
         prefill_s=1.0,
@@ -54,7 +58,7 @@ def run(cell: str, policy: str, pair: int, wall_s: float, loads: int) -> LiveRun
 def rows(tmp_path: Path, runs: list[LiveRun]) -> dict[tuple[str, str, str], Row]:
     """Return the figures of runs by cell, policy and metric."""
     report = Report("live", tmp_path, lambda _: None)
-    summarise(report, runs)
+    summarise(report, runs, {name: name for name in REFERENCES})
     return {(row.cell, row.policy, row.metric): row for row in report.rows}
 
 

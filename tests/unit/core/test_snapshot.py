@@ -21,7 +21,7 @@ SHAPES = {
     "used_at": "DM", "pinned": "DM", "footprint_bytes": "DM", "memory_bytes": "D",
     "content": "DMK", "content_used_at": "DMK", "parks": "DM", "running_instance": "DS",
     "load_s": "DM", "unload_s": "DM", "prefill": "DM3", "decode": "DM3", "slowdown": "DS",
-    "link": "DD2",
+    "link": "DD2", "moved": "ND", "move_s": "ND",
 }  # fmt: skip
 FLAGS = {"eligible", "must_start", "resident", "pinned", "parks"}
 INDICES = {"model", "instance", "workflow", "hit", "child_ptr", "child", "content"}

@@ -174,7 +174,14 @@ def test_kv_states_and_interruptions_are_counted(cluster: Cluster) -> None:
     log.add(m.Done(activity=2), m.Load(activity=3, device="d0", model="a", restore=(0, 1)))
     log.add(m.Done(activity=3, missing=(1,)))
     move = m.Move(
-        activity=4, device="d1", model="a", source="d0", source_sequence=0, path=(), sequence=0
+        activity=4,
+        device="d1",
+        model="a",
+        source="d0",
+        source_sequence=0,
+        path=(),
+        sequence=0,
+        bytes_per_s=1e8,
     )
     log.add(move)
     log.add(m.Done(activity=4, moved_bytes=3_000_000))

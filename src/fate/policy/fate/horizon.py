@@ -36,7 +36,7 @@ def seen(snapshot: Snapshot, options: FateOptions) -> Snapshot:
     if not options.locality:
         blind |= _zero(snapshot, "transfer_s", "link")
     if not options.prefix:
-        blind |= _zero(snapshot, "hit")
+        blind |= _zero(snapshot, "hit", "moved", "move_s")
     return dataclasses.replace(snapshot, **blind) if blind else snapshot
 
 

@@ -231,6 +231,7 @@ def _sample() -> Snapshot:
     shapes: dict[str, tuple[int, ...]] = {
         "first_tokens": row, "rest_tokens": row, "head_tokens": row, "rest_items": row,
         "output_tokens": row, "tail_s": row, "transfer_s": square, "output_bytes": row,
+        "moved": square, "move_s": square,
         "waited_s": row, "child_share": (0,), "free_at_s": square, "load_s": square,
         "unload_s": square, "prefill": (1, 1, 3), "decode": (1, 1, 3), "slowdown": square,
         "link": (1, 1, 2),

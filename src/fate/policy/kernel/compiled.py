@@ -29,6 +29,8 @@ from fate.policy.kernel.problem import (
     LOAD,
     MEMORY,
     MODEL,
+    MOVE,
+    MOVED,
     OUTPUT,
     PARKS,
     PINNED,
@@ -196,10 +198,29 @@ def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, f
 
 
 @inline
+def _bring(
+    p: Problem, node: int, device: int, at: tuple[int, int], cached: float
+) -> tuple[float, float, float]:
+    """See `reference.bring`."""
+    sequence, busy = at
+    transfer_s = p.cells[node, device, TRANSFER]
+    work_s = work_seconds(p, node, device, cached) * p.slots[device, busy, SLOWDOWN]
+    moved = p.cells[node, device, MOVED]
+    if moved > cached and sequence >= 0:
+        moved_s = work_seconds(p, node, device, moved) * p.slots[device, busy, SLOWDOWN]
+        if p.cells[node, device, MOVE] + moved_s < work_s:
+            return transfer_s + p.cells[node, device, MOVE], moved_s, moved
+    return transfer_s, work_s, cached
+
+
+@inline
 def appraise(
     p: Problem, s: State, device: int, node: int
 ) -> tuple[float, int, int, float, float, float]:
-    """Return (finish, slot, sequence, cached, loaded, swap); fills `gone`; inf if it cannot run."""
+    """Return (finish, slot, sequence, cached, loaded, seconds before the prefill); fills `gone`.
+
+    inf where it cannot run.
+    """
     s.gone[0] = 0
     if not p.cells[node, device, ELIGIBLE]:
         return INF, 0, -1, 0.0, 0.0, 0.0
@@ -226,11 +247,11 @@ def appraise(
         load_s = p.rates[device, model, LOAD]
         loaded_s = begin_s + unload_s + load_s
     sequence, cached = _find_sequence(p, s, device, node)
-    work_s = work_seconds(p, node, device, cached) * p.slots[device, busy, SLOWDOWN]
-    finish_s = loaded_s + p.cells[node, device, TRANSFER] + work_s
+    transfer_s, work_s, cached = _bring(p, node, device, (sequence, busy), cached)
+    finish_s = loaded_s + transfer_s + work_s
     if not finish_s < INF:
         return INF, 0, -1, 0.0, 0.0, 0.0
-    return finish_s, slot, sequence, cached, loaded_s, unload_s + load_s
+    return finish_s, slot, sequence, cached, loaded_s, (unload_s + load_s) + transfer_s
 
 
 @inline

@@ -21,7 +21,6 @@ from fate.policy.kernel.problem import (
     PREFILL,
     RUNNING,
     TAIL,
-    TRANSFER,
     Problem,
 )
 
@@ -163,11 +162,10 @@ def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
     for node in range(p.frontier):
         if home[node] >= 0:
             continue
-        finish_s, _, _, cached, _, swap_s = appraise(p, s, device, node)
+        finish_s, _, _, cached, _, before_s = appraise(p, s, device, node)
         if not finish_s < INF or not may_hold(p, home, node, device):
             continue
-        price_s = swap_s + p.cells[node, device, TRANSFER]
-        price_s = price_s + prefill(
+        price_s = before_s + prefill(
             p.sizes[node, FIRST] - cached,
             cached,
             p.rates[device, p.ids[node, MODEL], PREFILL + 0],

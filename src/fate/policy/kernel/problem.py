@@ -54,6 +54,8 @@ class Plain(NamedTuple):
     instance: list[int]
     eligible: list[list[int]]
     hit: list[list[int]]
+    moved: list[list[float]]
+    move_s: list[list[float]]
     must_start: list[int]
     child_ptr: list[int]
     child: list[int]
@@ -84,7 +86,7 @@ class Plain(NamedTuple):
 # Columns of the packed tables of `Problem`.
 FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES = range(7)
 MODEL, INSTANCE, MUST = range(3)
-ELIGIBLE, TRANSFER = range(2)
+ELIGIBLE, TRANSFER, MOVED, MOVE = range(4)
 FREE, SLOWDOWN, RUNNING = range(3)
 LOAD, UNLOAD, PREFILL, DECODE = 0, 1, 2, 5
 RESIDENT, USED, PINNED, FOOTPRINT, MEMORY, PARKS = range(6)
@@ -97,7 +99,7 @@ class Problem(NamedTuple):
     Columns are packed into few tables, because the time to compile a function grows with the
     number of arrays it is handed: 48 s with one array per field, half of that now.
 
-    sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 2] f64, slots [D, S, 3] f64,
+    sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 3] f64,
     rates [D, M, 8] f64, store [D, M, 6] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
     """
 
@@ -135,6 +137,8 @@ _NODE_FIELDS = frozenset(
         "instance",
         "eligible",
         "hit",
+        "moved",
+        "move_s",
     }
 )
 _EDGE_FIELDS = frozenset({"child_ptr", "child", "child_share"})
@@ -196,7 +200,7 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
         s.contents_now,
         _pack([*columns, s.tail_s, s.output_bytes], np.float64),
         _pack([s.model, s.instance, must], np.int64),
-        _pack([s.eligible, s.transfer_s], np.float64),
+        _pack([s.eligible, s.transfer_s, s.moved, s.move_s], np.float64),
         np.require(s.hit, np.int32, ["C", "W"]),
         np.require(s.child_ptr, np.int64, ["C", "W"]),
         np.require(s.child, np.int64, ["C", "W"]),

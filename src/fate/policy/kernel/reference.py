@@ -3,7 +3,7 @@
 A device's list is replayed in order. Each call takes the slot that is free first (k-server list
 scheduling; exact for one slot) and runs through the chain the core would start:
 
-    [evict: unload ...] -> [load] -> gather parents' outputs -> prefill -> decode
+    [evict: unload ...] -> [load] -> gather parents' outputs -> [move] -> prefill -> decode
 
 What it leaves behind (residency, the sequence it filled, times) is what the next call meets. An
 evicted model's sequences are gone, or come back with it where the device parks them.
@@ -58,7 +58,7 @@ class Bench:
 class Placement(NamedTuple):
     """What would happen to a call: where and when it ends, and what it changes.
 
-    `terms` are its seconds of (unload, load, transfer, prefill + decode).
+    `terms` are its seconds of (unload, load, transfer with a move, prefill + decode).
     """
 
     finish_s: float
@@ -116,6 +116,24 @@ def find_sequence(p: Plain, bench: Bench, node: int) -> tuple[int, float]:
     return slot, float(usable_hit(hits[slot], tokens))
 
 
+def bring(
+    p: Plain, node: int, device: int, at: tuple[int, int], cached: float
+) -> tuple[float, float, float]:
+    """Return (transfer, work, cached tokens) of a call: a state is moved here where that pays.
+
+    `at` is the sequence slot to fill, -1 without one, and how many other calls run.
+    """
+    sequence, busy = at
+    transfer_s = p.transfer_s[node][device]
+    work_s = work_seconds(p, node, device, cached) * p.slowdown[device][busy]
+    moved = p.moved[node][device]
+    if moved > cached and sequence >= 0:
+        moved_s = work_seconds(p, node, device, moved) * p.slowdown[device][busy]
+        if p.move_s[node][device] + moved_s < work_s:
+            return transfer_s + p.move_s[node][device], moved_s, moved
+    return transfer_s, work_s, cached
+
+
 def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None:
     """Return what running `node` next on `device` would take; None if it cannot run there."""
     if not p.eligible[node][device]:
@@ -138,8 +156,7 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
         load_s = p.load_s[device][model]
         loaded_s = begin_s + unload_s + load_s
     sequence, cached = find_sequence(p, bench, node)
-    transfer_s = p.transfer_s[node][device]
-    work_s = work_seconds(p, node, device, cached) * p.slowdown[device][busy]
+    transfer_s, work_s, cached = bring(p, node, device, (sequence, busy), cached)
     finish_s = loaded_s + transfer_s + work_s
     if not finish_s < inf:
         return None
