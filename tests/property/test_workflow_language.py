@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.whole_runs import WholeRun
 from tests.workflows import Interpreter
 
 from fate.domain.graph import Stage, place_stages
@@ -16,6 +17,7 @@ from fate.workflow.load import load_workflow
 from fate.workflow.problems import NamedLocator, Problems
 from fate.workflow.program import draft_of
 from fate.workflow.spec import WorkflowSpec
+from fate.workflow.texts import text_key
 
 INPUTS: dict[str, Any] = {
     "doc": "one\ntwo\n\nthree",
@@ -182,3 +184,36 @@ def _check(run: Interpreter, stages: dict[str, Stage]) -> None:
 
 def _shape(stage: Stage) -> tuple[object, ...]:
     return (stage.id, stage.parents, stage.kind, stage.on_error, stage.kept, stage.loop, stage.join)
+
+
+def by_prompt(prompt: str) -> str:
+    """Answer equal prompts alike, others otherwise."""
+    return text_key(prompt)
+
+
+@given(spec=workflows())
+def test_the_core_runs_what_the_workflow_says(spec: WorkflowSpec) -> None:
+    """Run side by side, with identical calls made once, everything is as it is one by one."""
+    alone = Interpreter(spec, answer=lambda _instance, _item, prompt: by_prompt(prompt))
+    results = alone.run()
+    whole = WholeRun(spec, INPUTS, by_prompt)
+    assert whole.run() == results
+    assert whole.ended is not None and whole.ended.status == "ok", whole.ended
+    assert whole.prompts.items() <= alone.prompts.items()
+    assert set(whole.prompts.values()) == set(alone.prompts.values())
+    assert len(whole.prompts) == len(set(whole.prompts.values()))
+
+
+@given(spec=workflows(), data=st.data())
+def test_failures_end_or_leave_out(spec: WorkflowSpec, data: st.DataObject) -> None:
+    """A run fails only where no policy forgives; otherwise all outputs have a value."""
+    calls = sorted(run_prompts(spec))
+    failing = data.draw(st.lists(st.sampled_from(calls), max_size=3)) if calls else []
+    whole = WholeRun(spec, INPUTS, by_prompt, frozenset(failing))
+    results = whole.run()
+    assert whole.ended is not None
+    if whole.ended.status == "ok":
+        assert set(results) == set(whole.it.program.outputs)
+        assert whole.it.results() == results
+    else:
+        assert whole.ended.status == "failed" and "meant to" in whole.ended.reason

@@ -106,7 +106,7 @@ class Sizes:
         items = spec.items
         if isinstance(bare := stage.over.bare, OutputPiece):
             source = self.values.places.find(bare.stage, place.frame)
-            if source.stage.over is not None:
+            if source.stage.over is not None and source.instance in self._expected:
                 return self.expected(source).items
         if "items" not in spec.model_fields_set:
             seen = self._history.of(stage.path).items

@@ -1,6 +1,6 @@
 """What templates see at run time: inputs, items, rounds, and the outputs of finished stages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, cast
@@ -167,10 +167,15 @@ class Values:
         try:
             if isinstance(argument, Value):
                 return argument.evaluate(self.context(names, argument.references))
-            rendered = [pair for piece in argument.pieces for pair in self.render(piece, names)]
         except RENDER_ERRORS as error:
             raise ExpandError(f"{self.where(where)}: {error}") from error
-        return "".join(text for _, text in rendered)
+        return "".join(text for _, text in self._rendered(argument.pieces, names, where))
+
+    def _rendered(self, pieces: Iterable[Piece], names: Names, where: str) -> list[Keyed]:
+        try:
+            return [pair for piece in pieces for pair in self.render(piece, names)]
+        except RENDER_ERRORS as error:
+            raise ExpandError(f"{self.where(where)}: {error}") from error
 
     def render(self, piece: Piece, names: Names) -> list[Keyed]:
         """Return (segment key, text) of what a piece becomes."""
@@ -268,7 +273,8 @@ class Values:
         if (instance, index) in self.dropped:
             return []
         if not isinstance(output, Value):
-            return [pair for piece in output.pieces for pair in self.render(piece, Names(frame))]
+            where = f"stages.{frame.group.stage.path}.output"
+            return self._rendered(output.pieces, Names(frame), where)
         if isinstance(output.bare, OutputPiece):
             return self.render(output.bare, Names(frame))
         value = self.frame_value(frame)

@@ -449,3 +449,44 @@ def test_a_stage_given_up_as_a_whole_is_skipped(tmp_path: Path) -> None:
     assert isinstance(it.expand("w/report"), Expanded)
     parts = it.request("w/report", 0, -1).parts
     assert "".join(part.text for part in parts) == "R "
+
+
+def test_a_list_that_is_too_long_inside_a_scope_fails_its_own_stage(tmp_path: Path) -> None:
+    """Revealing the scope does not stumble over it."""
+    text = """
+inputs: {list: {kind: json}}
+stages:
+  each: {kind: llm, model: fast, map: {over: "{{ inputs.list }}"}, prompt: "{{ item }}"}
+  study:
+    kind: group
+    map: {over: "{{ inputs.list }}", item: paper}
+    stages:
+      inner:
+        kind: llm
+        model: fast
+        map: {over: "{{ stages.each.output }}", max_items: 1}
+        prompt: "{{ paper }} {{ item }}"
+"""
+    run = Interpreter(spec_of(tmp_path, text), {"list": [1, 2]})
+    run.run()
+    assert "stages.study.inner.map.over: 2 items, at most 1" in run.failed
+
+
+def test_an_output_that_cannot_be_made_fails_whoever_reads_it(tmp_path: Path) -> None:
+    """With its place, also where only its length was wanted."""
+    text = """
+inputs: {list: {kind: json}}
+stages:
+  study:
+    kind: group
+    map: {over: "{{ inputs.list }}"}
+    output: "T {{ stages.n.output.title | upper }}"
+    stages: {n: {kind: llm, model: fast, prompt: "{{ item }}", schema: {type: object}}}
+  after:
+    kind: group
+    map: {over: "{{ inputs.list }}", item: other}
+    stages: {m: {kind: llm, model: fast, prompt: "{{ other }} {{ stages.study.output | list }}"}}
+"""
+    run = Interpreter(spec_of(tmp_path, text), {"list": [1]}, answer=lambda _, __, ___: "{}")
+    run.run()
+    assert "stages.study.output: 'dict object' has no attribute 'title'" in run.failed
