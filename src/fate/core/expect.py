@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from fate.core.instances import Instance, Lengths, Workflow
-from fate.core.paths import PathTable
+from fate.core.paths import EMPTY, PathTable
 from fate.core.pool import Work
 from fate.cost.estimates import Estimator
 from fate.cost.terms import decode_seconds, prefill_seconds
@@ -43,6 +43,7 @@ class Expectation:
             for model in cluster.models
         ]
         self._lengths: dict[tuple[str, str], Lengths] = {}
+        self._cached = any(device.prefix != "none" for device in cluster.devices)
         self.paths = PathTable()
 
     def lengths(self, workflow: Workflow, stage: Stage) -> Lengths:
@@ -108,8 +109,8 @@ class Expectation:
             model=self._models[instance.stage.model],
             path=first,
             left=left,
-            path_row=self.paths.row(first),
-            left_row=self.paths.row(left),
+            path_row=self.paths.row(first) if self._cached else EMPTY,
+            left_row=self.paths.row(left) if self._cached else EMPTY,
             first_tokens=float(path_tokens(first)),
             rest_tokens=prompts.rest_tokens,
             head_tokens=float(path_tokens(prompts.head)),

@@ -93,8 +93,11 @@ class Watch:
         return chain.chunk.instance, self.lifecycle.next_item(chain.chunk)
 
     def started(self, chain: Chain | None) -> None:
-        """A step began: look at it when it should be over for long."""
-        if chain is not None:
+        """A step began: look at it when it should be over for long.
+
+        No step is due sooner than its floor; most need no closer look, for another is due before.
+        """
+        if chain is not None and chain.step_since_s + STEP_FLOOR_S < self.next_s:
             self.next_s = min(self.next_s, self._due_s(chain))
 
     def tick(self, now_s: float) -> bool:

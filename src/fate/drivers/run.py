@@ -42,7 +42,7 @@ from fate.drivers.setup import Outcome, Setup, answer, in_order, record, workflo
 from fate.policy.base import Policy
 
 #: Commands that may take effect before the record of them is durable: they change nothing.
-_WITHOUT_EFFECT = (RequestPlan, Expand)
+_WITHOUT_EFFECT: frozenset[type[Command]] = frozenset([RequestPlan, Expand])
 
 
 class RecordWriter(Protocol):
@@ -192,9 +192,10 @@ class Runtime:
                 await self._clock.wait(self._mail)
                 if self._crash is not None:
                     raise self._crash
-                now_s, commands = self._turn()
-                begun, ends = True, workflow_ends(commands)
-                if ends:
+                now_s, commands, kinds = self._turn()
+                begun = True
+                if WorkflowEnded in kinds:
+                    ends = workflow_ends(commands)
                     ended.update(ends)
                     last_end_s = now_s
         finally:
@@ -203,23 +204,25 @@ class Runtime:
             self._journal.commit()
         return Outcome(makespan_s=last_end_s, records=(), ended=ended)
 
-    def _turn(self) -> tuple[float, list[Command]]:
+    def _turn(self) -> tuple[float, list[Command], set[type[Command]]]:
+        """Take a step: decide, journal, act; return when, and what was answered."""
         batch, self._inbox = in_order(self._inbox), []
         self._mail.clear()
         now_s, cpu_s = self._clock.now_s(), time.thread_time()
         commands = self._core.handle(batch, now_s)
         step = record(now_s, batch, commands)
         self._journal.append(step)
-        if not all(isinstance(command, _WITHOUT_EFFECT) for command in commands):
+        kinds: set[type[Command]] = {type(command) for command in commands}
+        if not kinds <= _WITHOUT_EFFECT:
             self._journal.commit()
-        if any(isinstance(c, RunTool) and not self._pure(c) for c in commands):
+        if RunTool in kinds and any(isinstance(c, RunTool) and not self._pure(c) for c in commands):
             self._journal.sync()
         self.usage.cpu_s += time.thread_time() - cpu_s
         for command in commands:
             self._execute(command)
         if self._on_record is not None:
             self._on_record(step)
-        return now_s, commands
+        return now_s, commands, kinds
 
     def _pure(self, command: RunTool) -> bool:
         return self._core.lifecycle.instances[command.chunk.instance].stage.pure
