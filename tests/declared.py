@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from fate.cost.terms import state_seconds
 from fate.domain.catalog import Cluster, Device
+from fate.domain.faults import Fault
 from fate.domain.graph import Graph, InstanceId, Path, Segment, item_key
 from fate.domain.messages import (
     Command,
@@ -35,6 +36,7 @@ from fate.domain.snapshot import Snapshot
 from fate.drivers.clock import Clock, VirtualClock
 from fate.drivers.declared import Declared
 from fate.drivers.execute import Executor, Limits, OutputWriter
+from fate.drivers.injected import Injector
 from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime
 from fate.drivers.setup import Outcome, Setup, answer
@@ -196,9 +198,9 @@ class _Rig:
         self.waits_s.append(seconds)
         return seconds
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait as `seconds` has said; waits begin in the order in which they were asked for."""
-        await self.bench.clock.sleep(self.waits_s.popleft())
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait as `seconds` has just said, even if the wait is cancelled before it begins."""
+        return self.bench.clock.sleep(self.waits_s.popleft())
 
 
 class ModelledPlanner:
@@ -245,6 +247,7 @@ class Bench:
         log: Log | None = None,
         outputs: TextKeeper | None = None,
         on_record: Callable[[Record], None] | None = None,
+        faults: Sequence[Fault] = (),
     ) -> None:
         self.setup, self.graphs = setup, graphs
         self.clock, self.log, self.outputs = (
@@ -265,14 +268,16 @@ class Bench:
         self.engines = {d.id: self._engine(setup.cluster, d) for d in setup.cluster.devices}
         self._told = on_record
         self.tool: Callable[..., Coroutine[None, None, str]] = self._in_virtual_time
+        self.injector = Injector(self.engines, faults, self.clock)
         self.executor = Executor(
-            self.engines,
+            self.injector.engines,
             self.works,
             self.outputs,
             limits,
             in_thread=self._in_thread,
         )
         self.executor.states.sleep = self.clock.sleep
+        self.executor.injected = self.injector
         self.planner = ModelledPlanner(setup.policy, self.clock)
         self.runtime = Runtime(
             setup,
@@ -287,7 +292,10 @@ class Bench:
         """Open the engines and run everything to its end, or go on where a run was left."""
         for engine in self.engines.values():
             await engine.open()
-        return await (self.runtime.run(self.graphs) if left is None else self.runtime.resume(left))
+        async with self.injector:
+            if left is not None:
+                return await self.runtime.resume(left)
+            return await self.runtime.run(self.graphs)
 
     def _engine(self, cluster: Cluster, device: Device) -> FakeEngine:
         rig = _Rig(self, device.id)

@@ -17,10 +17,12 @@ from fate import __version__, registry
 from fate.config import DeviceSetup
 from fate.cost.profile import Profile, guess_profile
 from fate.domain.errors import FateError
+from fate.domain.faults import Fault
 from fate.domain.graph import Graph
 from fate.domain.messages import Record, WorkflowEnded, WorkflowStatus
 from fate.drivers.clock import WallClock
 from fate.drivers.execute import Executor, Limits
+from fate.drivers.injected import Injector
 from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime, Usage
 from fate.drivers.setup import Setup
@@ -36,6 +38,7 @@ from fate.store.journal import Header, Journal
 from fate.store.profiles import default_path, load_profile, save_profile
 from fate.workflow.expand import Expander
 from fate.workflow.expectations import Expectations, Seen
+from fate.workflow.faults import load_faults
 from fate.workflow.tokens import TokenCounter
 from fate.workflow.twins import TwinIndex
 from fate.workflow.values import MemoryOutputs, OutputReader
@@ -48,11 +51,12 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Who decides, and how: overrides of what the cluster file says."""
+    """Who decides, and how: overrides of what the cluster file says. `faults` happen on purpose."""
 
     policy: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     seed: int = 0
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,13 @@ class Finished:
         """The worst status of any workflow."""
         found = [end.status for end in self.ended]
         return "failed" if "failed" in found else "cancelled" if "cancelled" in found else "ok"
+
+
+def planned_faults(path: Path | None, job: Job) -> tuple[Fault, ...]:
+    """Return the faults of a plan file for a job's cluster; none without a file."""
+    if path is None:
+        return ()
+    return load_faults(path, tuple([device.id for device in job.resolved.cluster.devices]))
 
 
 def choose(job: Job, choice: Choice) -> tuple[Policy, str, dict[str, Any]]:
@@ -225,34 +236,33 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
     policy, name, options = choose(job, choice)
     setup = make_setup(job, policy, profile, choice.seed)
     counter = counter or TokenCounter()
-    header = Header(
-        run=journal_path.parent.name,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        simulated=False,
-        policy=name,
-        policy_options=options,
-        seed=choice.seed,
-        cluster=setup.cluster,
-        options=setup.options,
-        profile=profile,
-        predicted_makespan_s=predicted_s,
-        engines=tuple(engine_facts(device, engine.info) for device, engine in engines.items()),
-        workflow=job.name,
-        version=__version__,
+    header = _header(job, setup, choice, (name, options), engines)
+    header = msgspec.structs.replace(
+        header, run=journal_path.parent.name, predicted_makespan_s=predicted_s
     )
     with Journal.create(journal_path, header, pack(job)) as journal:
-        process = Process(engines=engines, limits=limits, on_record=on_record, on_start=on_start)
+        process = Process(
+            engines=engines,
+            limits=limits,
+            on_record=on_record,
+            on_start=on_start,
+            faults=choice.faults,
+        )
         return await drive(job, journal, header, setup, process, counter=counter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What a process brings to a run: open engines, limits, and who is told of what happens."""
+    """What a process brings to a run: open engines, limits, and who is told of what happens.
+
+    `faults` happen on purpose.
+    """
 
     engines: Mapping[str, Engine]
     limits: Limits | None = None
     on_record: Callable[[Record], None] | None = None
     on_start: Callable[[Runtime], None] | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 async def drive(  # noqa: PLR0913 - everything a run depends on, by name
@@ -275,11 +285,15 @@ async def drive(  # noqa: PLR0913 - everything a run depends on, by name
         if process.on_record is not None:
             process.on_record(record)
 
-    async with ToolPool(setup.cluster.tool_slots) as own_tools:
+    clock = WallClock(0.0 if left is None else left.at_s)
+    async with (
+        ToolPool(setup.cluster.tool_slots) as own_tools,
+        Injector(process.engines, process.faults, clock) as injector,
+    ):
         executor = Executor(
-            process.engines, works, journal.outputs, process.limits, own_tools=own_tools
+            injector.engines, works, journal.outputs, process.limits, own_tools=own_tools
         )
-        clock = WallClock(0.0 if left is None else left.at_s)
+        executor.injected = injector
         runtime = Runtime(setup, executor, journal, clock=clock, on_record=tell)
         if process.on_start is not None:
             process.on_start(runtime)
@@ -304,6 +318,30 @@ def results_of(
 ) -> tuple[Mapping[str, Any], ...]:
     """Return each workflow's declared outputs, as far as they are there."""
     return tuple([w.results(ended=ended[name].status == "ok") for name, w in works.items()])
+
+
+def _header(
+    job: Job,
+    setup: Setup,
+    choice: Choice,
+    policy: tuple[str, Mapping[str, Any]],
+    engines: Mapping[str, Engine],
+) -> Header:
+    """Return what a journal says of its run before anything happens."""
+    return Header(
+        run="",
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        simulated=False,
+        policy=policy[0],
+        policy_options=dict(policy[1]),
+        seed=choice.seed,
+        cluster=setup.cluster,
+        options=setup.options,
+        profile=setup.profile,
+        engines=tuple(engine_facts(device, engine.info) for device, engine in engines.items()),
+        workflow=job.name,
+        version=__version__,
+    )
 
 
 def remember(job: Job, profile: Profile, seen: WorkflowHistory | None = None) -> None:

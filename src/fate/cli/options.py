@@ -43,6 +43,10 @@ TimelineFile: TypeAlias = Annotated[
     Path | None,
     typer.Option("--timeline", metavar="FILE", help="Write the timeline as one HTML file."),
 ]
+FaultFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--faults", metavar="FILE", help="What goes wrong on purpose (fate.faults/1)."),
+]
 NoReuse: TypeAlias = Annotated[
     bool, typer.Option("--no-reuse", help="Make every call, identical ones too.")
 ]

@@ -10,6 +10,7 @@ import typer
 
 from fate.cli.options import (
     ClusterFile,
+    FaultFile,
     Inputs,
     JsonFile,
     NoReuse,
@@ -36,6 +37,7 @@ from fate.session import (
     known_profile,
     make_setup,
     open_engines,
+    planned_faults,
     predict,
     remember,
     run_job,
@@ -58,6 +60,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Seeds every random draw of the policy.")] = 0,
     json_: JsonFile = None,
     timeline: TimelineFile = None,
+    faults: FaultFile = None,
     no_reuse: NoReuse = False,
     plain: Plain = False,
     quiet: Quiet = False,
@@ -76,7 +79,12 @@ def run(
         roles=parse_pairs(roles or (), "--role"),
         reuse=not no_reuse,
     )
-    choice = Choice(policy=policy, options=parse_settings(settings or ()), seed=seed)
+    choice = Choice(
+        policy=policy,
+        options=parse_settings(settings or ()),
+        seed=seed,
+        faults=planned_faults(faults, job),
+    )
     targets = Targets(out, json_, timeline)
     targets.check()
     job = replace(job, targets=targets.named())

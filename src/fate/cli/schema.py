@@ -6,15 +6,16 @@ from typing import Annotated, Literal
 import typer
 
 from fate.config import ClusterSpec
+from fate.workflow.faults import FaultPlanSpec
 from fate.workflow.spec import WorkflowSpec
 
-_FORMATS = {"workflow": WorkflowSpec, "cluster": ClusterSpec}
+_FORMATS = {"workflow": WorkflowSpec, "cluster": ClusterSpec, "faults": FaultPlanSpec}
 
 
 def schema(
     file_format: Annotated[
-        Literal["workflow", "cluster"],
-        typer.Argument(metavar="FORMAT", help="`workflow` or `cluster`."),
+        Literal["workflow", "cluster", "faults"],
+        typer.Argument(metavar="FORMAT", help="`workflow`, `cluster` or `faults`."),
     ],
 ) -> None:
     """Print the JSON Schema of a file format."""

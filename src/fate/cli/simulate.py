@@ -11,6 +11,7 @@ import typer
 from fate import __version__
 from fate.cli.options import (
     ClusterFile,
+    FaultFile,
     Inputs,
     JsonFile,
     PolicyName,
@@ -23,12 +24,13 @@ from fate.cli.options import (
 from fate.cli.publish import write_json
 from fate.cli.timeline import sheet_of
 from fate.domain.graph import Graph, Stage
+from fate.drivers.faulty import simulate_faults
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate as run_simulation
 from fate.drivers.warm import start_warm_up
 from fate.drivers.world import Truth
 from fate.jobs import Job, load_job
-from fate.session import Choice, choose, graphs_of, known_profile, make_setup
+from fate.session import Choice, choose, graphs_of, known_profile, make_setup, planned_faults
 from fate.store.history import Lengths
 from fate.store.journal import Header, Journal
 from fate.store.runs import RUN_FILE, RunStore
@@ -62,6 +64,7 @@ def simulate(
     failure_rate: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Probability that an attempt of a call fails.")
     ] = 0.0,
+    faults: FaultFile = None,
     json_: JsonFile = None,
     timeline: TimelineFile = None,
     decisions: Annotated[
@@ -88,8 +91,12 @@ def simulate(
     truth = Truth(
         profile=profile, noise=noise, length_noise=length_noise, failure_rate=failure_rate
     )
-    outcome = run_simulation(
-        [(0.0, graph) for graph in _graphs(jobs, copies, lengths)], setup, truth
+    arrivals = [(0.0, graph) for graph in _graphs(jobs, copies, lengths)]
+    planned = planned_faults(faults, jobs[0])
+    outcome = (
+        simulate_faults(arrivals, setup, planned, truth)
+        if planned
+        else run_simulation(arrivals, setup, truth)
     )
     header = Header(
         run="",

@@ -300,6 +300,7 @@ class Scheduler:
         """What ran is put back and charged to nobody; every device is there again, empty."""
         self._in_flight, self._late, self._stale = False, False, True
         self._gone.clear()
+        self._wake_at_s = float("inf")
         self._version = max(self._version, event.plan)
         self._attempts.drop(self.fleet.begin_again(event.activity), now_s)
 

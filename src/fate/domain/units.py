@@ -42,3 +42,14 @@ def parse_duration(value: str) -> float:
     if match is None or match.group(2) not in _SECONDS:
         raise ValueError(f"not a duration: {value!r}; write a number with a unit, as 30d or 12h")
     return float(match.group(1)) * _SECONDS[match.group(2)]
+
+
+def parse_seconds(value: object) -> float:
+    """Return the seconds of `3s`, `500ms`, `2m` or a plain number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    match = _QUANTITY.match(value) if isinstance(value, str) else None
+    seconds = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+    if match is None or match.group(2) not in seconds:
+        raise ValueError(f"not a time: {value!r}; write seconds, or a number with a unit, as 3s")
+    return float(match.group(1)) * seconds[match.group(2)]

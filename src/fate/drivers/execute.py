@@ -84,6 +84,22 @@ class Work(Protocol):
         ...
 
 
+#: Said of an answer with counts below zero.
+NEGATIVE = "a negative number of tokens"
+
+
+class Injected(Protocol):
+    """Faults on purpose, as activities meet them."""
+
+    def begins(self, command: Activity) -> None:
+        """Note that an activity begins."""
+        ...
+
+    def check_disk(self) -> None:
+        """Raise when outputs cannot be stored."""
+        ...
+
+
 class InThread(Protocol):
     """Runs a blocking function without blocking the loop."""
 
@@ -140,6 +156,8 @@ class Executor:
     ) -> None:
         self.engines, self.works, self._outputs = engines, works, outputs
         self.limits = limits or Limits()
+        #: Faults on purpose; none by default.
+        self.injected: Injected | None = None
         self._own_tools, self._in_thread = own_tools or ToolPool(), in_thread
         #: KV states on the devices' disks.
         self.states = States(engines)
@@ -194,6 +212,8 @@ class Executor:
             The one outcome: done, failed, cancelled, or the device lost.
         """
         activity = command.activity
+        if self.injected is not None:
+            self.injected.begins(command)
         try:
             return await self._run(command, emit)
         except asyncio.CancelledError:
@@ -256,7 +276,7 @@ class Executor:
                 result = await engine.call(request)
             nonsense = nonsense_in(request, result)
             if nonsense is not None:
-                reason = f"device {command.device!r} answered nonsense: {nonsense}"
+                reason = nonsense_of(command.device, nonsense)
                 return Failed(activity=command.activity, reason=reason)
             problem = work.check(chunk.instance, item, result.text)
             if problem is not None:
@@ -264,7 +284,7 @@ class Executor:
             work.learn(request, result)
             meta = {"model": command.model, "device": command.device, "finish": result.finish}
             text = result.text if result.vector is None else json.dumps(result.vector)
-            self._outputs.put(chunk.instance, item, text, meta)
+            self._store(chunk.instance, item, text, meta)
             emit(_item_done(command.activity, item, result))
         return Done(activity=command.activity)
 
@@ -279,9 +299,14 @@ class Executor:
             else:
                 async with asyncio.timeout(self.limits.tool_s):
                     text = await self._in_thread(work.run_tool, chunk.instance, item)
-            self._outputs.put(chunk.instance, item, text, {})
+            self._store(chunk.instance, item, text, {})
             emit(ItemDone(activity=activity, item=item))
         return Done(activity=activity)
+
+    def _store(self, instance: InstanceId, item: int, text: str, meta: dict[str, Any]) -> None:
+        if self.injected is not None:
+            self.injected.check_disk()
+        self._outputs.put(instance, item, text, meta)
 
     def _too_long(self, command: Activity) -> Event:
         """Return what a timeout means; after half a load nobody knows what the device holds."""
@@ -310,16 +335,21 @@ def _item_done(activity: int, item: int, result: CallResult) -> ItemDone:
     )
 
 
+def nonsense_of(device: str, what: str) -> str:
+    """Return the reason of a call whose answer cannot be true."""
+    return f"device {device!r} answered nonsense: {what}"
+
+
 def nonsense_in(request: CallRequest, result: CallResult) -> str | None:
     """Return what cannot be true of an answer, whatever the model; None if nothing is."""
     asked, counts = request.max_tokens, (result.prompt_tokens, result.cached_tokens)
     if min(*counts, result.output_tokens) < 0:
-        return "a negative number of tokens"
+        return NEGATIVE
     if result.cached_tokens > result.prompt_tokens:
         return f"{result.cached_tokens} tokens cached of a prompt of {result.prompt_tokens}"
     if asked and result.output_tokens > asked:
         return f"{result.output_tokens} tokens where at most {asked} were asked for"
-    if request.exact_tokens and asked and not result.text:
+    if request.exact_tokens and asked and not result.text and result.vector is None:
         return f"no text where {asked} tokens were asked for"
     for name, seconds in (("prefill", result.prefill_s), ("decode", result.decode_s)):
         if not 0.0 <= seconds < math.inf:

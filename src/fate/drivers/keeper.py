@@ -54,9 +54,8 @@ class Keeper:
                 if well or name in self.lost:
                     self._missed.pop(name, None)
                 elif self._missed.get(name, 0) + 1 >= self._allowed(name):
-                    reason = f"device {name!r} hangs: it does not answer its health checks"
                     self._missed.pop(name, None)
-                    hung(DeviceLost(device=name, reason=reason))
+                    hung(DeviceLost(device=name, reason=hang(name)))
                 else:
                     self._missed[name] = self._missed.get(name, 0) + 1
 
@@ -88,6 +87,11 @@ class Keeper:
 
     async def _answers(self, devices: Sequence[str]) -> list[bool]:
         return list(await asyncio.gather(*[_well(self.engines[name]) for name in devices]))
+
+
+def hang(device: str) -> str:
+    """Return the reason why a device that hangs is lost."""
+    return f"device {device!r} hangs: it does not answer its health checks"
 
 
 async def _well(engine: Engine) -> bool:
