@@ -143,3 +143,20 @@ def calibrate(
     from fate.bench.calibration import calibrate_machine
 
     calibrate_machine(_out(out, "calibrate"), print, cluster, seed=seed)
+
+
+@app.command()
+def faults(
+    out: Out = None,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Runs with a fault, each beside one without.")
+    ] = 50,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="In virtual time only: no device is started.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seeds kinds, devices and moments.")] = 0,
+) -> None:
+    """Kill, hang or slow a device at a drawn moment; compare with the capacity that remained."""
+    from fate.bench.faults import faults as measure
+
+    measure(_out(out, "faults"), print, runs=runs, seed=seed, virtual=virtual)

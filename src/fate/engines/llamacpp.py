@@ -124,7 +124,10 @@ class LlamaCppEngine:
         A load cannot be cancelled: when the caller's task is, it goes on and the model counts as
         loaded once it is.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._load(self._known(model))))
+        loading = asyncio.ensure_future(self._load(self._known(model)))
+        # When the caller is gone nobody else hears that the device was lost under the load.
+        loading.add_done_callback(lambda load: load.cancelled() or load.exception())
+        return await asyncio.shield(loading)
 
     async def unload(self, model: str) -> float:
         """Drop an idle model and return the seconds it took."""
