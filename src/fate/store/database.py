@@ -108,3 +108,26 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise StoreError(f"{path}: not a run file (not an SQLite database)") from None
     return connection
+
+
+class Disk:
+    """A run file's disk: `with` it, a write that fails is a `StoreError`, as is each one after it.
+
+    SQLite may have rolled back what was not committed yet, so going on could leave events without
+    their outputs. What was committed before is safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.failed = path, ""
+
+    def __enter__(self) -> None:
+        if self.failed:
+            raise StoreError(self.failed)
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            self.failed = (
+                f"{self._path}: cannot be written: {error}. What was finished before is kept: free "
+                f"some space, then `fate resume {self._path.parent.name}`"
+            )
+            raise StoreError(self.failed) from None

@@ -141,8 +141,9 @@ class Journal:
 
     def commit(self) -> None:
         """Make everything appended and put since the last commit durable."""
-        self._write_pending()
-        self._connection.commit()
+        with self.outputs.disk:
+            self._write_pending()
+            self._connection.commit()
 
     def records(self) -> Iterator[Record]:
         """Yield the records in the order they were appended."""
@@ -180,7 +181,8 @@ class Journal:
 
     def close(self) -> None:
         """Commit and close, and let others write the run; idempotent."""
-        self._write_pending()
+        if not self.outputs.disk.failed:
+            self._write_pending()
         self.outputs.close()
         if self._held is not None:
             held, self._held = self._held, None

@@ -19,6 +19,7 @@ class Outputs:
     def __init__(self, path: Path, connection: sqlite3.Connection | None = None) -> None:
         self.path = path
         self._connection = connection if connection is not None else database.connect(path)
+        self.disk = database.Disk(path)
         self._open = True
 
     def put(self, instance: str, item: int, text: str, meta: dict[str, Any]) -> None:
@@ -27,11 +28,12 @@ class Outputs:
         A later attempt at the same item replaces the text. `meta` is whatever JSON the caller
         wants to find again beside it.
         """
-        self._connection.execute(
-            "INSERT INTO output VALUES (?, ?, ?, ?) ON CONFLICT (instance, item) "
-            "DO UPDATE SET text = excluded.text, meta = excluded.meta",
-            (instance, item, text, msgspec.json.encode(meta)),
-        )
+        with self.disk:
+            self._connection.execute(
+                "INSERT INTO output VALUES (?, ?, ?, ?) ON CONFLICT (instance, item) "
+                "DO UPDATE SET text = excluded.text, meta = excluded.meta",
+                (instance, item, text, msgspec.json.encode(meta)),
+            )
 
     def get(self, instance: str, item: int) -> str:
         """Return an item's text."""
@@ -52,7 +54,8 @@ class Outputs:
         """Commit and close; idempotent."""
         if self._open:
             self._open = False
-            self._connection.commit()
+            if not self.disk.failed:
+                self._connection.commit()
             self._connection.close()
 
     def _row(self, instance: str, item: int) -> tuple[str, bytes]:

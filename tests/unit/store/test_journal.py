@@ -167,3 +167,34 @@ def test_files_that_are_no_run_are_refused_in_one_line(tmp_path: Path, header: H
         assert str(path) in str(error.value)
     with pytest.raises(StoreError, match="stored there already"):
         Journal.create(empty, header)
+
+
+def full(journal: Journal) -> None:
+    """Let the file grow no more."""
+    connection = journal.outputs._connection  # pyright: ignore[reportPrivateUsage] - a full disk
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_a_full_disk_ends_writing_with_one_line_and_loses_nothing(
+    tmp_path: Path, header: Header
+) -> None:
+    """What was committed stays; nothing is written behind a write that failed."""
+    path = tmp_path / "run.sqlite"
+    with Journal.create(path, header) as journal:
+        journal.append(Record(at_s=1.0, events=(ItemDone(activity=1, item=0),)))
+        journal.outputs.put("w/a", 0, "kept", {})
+        journal.commit()
+        full(journal)
+        with pytest.raises(StoreError, match="cannot be written: database or disk is full") as at:
+            journal.outputs.put("w/a", 1, "x" * 100_000, {})
+        assert "fate resume" in str(at.value)
+        assert "\n" not in str(at.value)
+        journal.append(Record(at_s=2.0, events=(ItemDone(activity=1, item=1),)))
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.commit()
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.outputs.put("w/a", 2, "small", {})
+    with Journal.open(path) as again:
+        assert [record.at_s for record in again.records()] == [1.0]
+        assert again.outputs.get("w/a", 0) == "kept"
