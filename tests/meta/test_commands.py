@@ -107,3 +107,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["fate", "run"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_a_run_without_a_terminal_needs_no_rich() -> None:
+    """Whoever pipes progress into a file does not wait for the live view's imports."""
+    code = "import sys, fate.cli.run; print([m for m in sys.modules if m.startswith('rich')])"
+    assert python(code).stdout.strip() == "[]"

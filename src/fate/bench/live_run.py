@@ -1,7 +1,8 @@
 """One run of one cell under one policy, on real engines, from empty devices to empty devices."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from fate.policy.base import Policy
 from fate.store.journal import Header, Journal
 from fate.view.fold import fold
 from fate.view.history import Bar, History
+from fate.view.live import LiveView
 from fate.view.metrics import Meters, Summary, summary
 from fate.workflow.expand import Expander
 from fate.workflow.tokens import TokenCounter
@@ -96,13 +98,27 @@ class Bench:
     own_policies: Mapping[str, Policy] = field(default_factory=dict[str, Policy])
     learned: dict[str, Profile] = field(default_factory=dict[str, Profile])
 
-    async def run(self, cell: str, policy: str, pair: int, seed: int) -> LiveRun:
+    async def run(
+        self,
+        cell: str,
+        policy: str,
+        pair: int,
+        seed: int,
+        watch: Callable[[Runtime, Outlook], LiveView] | None = None,
+    ) -> LiveRun:
         """Run a cell under a policy; afterwards nothing is loaded anywhere.
 
-        `+park` and `+move` behind a policy's name switch these on.
+        `+park` and `+move` behind a policy's name switch these on. `watch` returns the view that
+        is drawn meanwhile.
         """
         setup = self._setup(policy, seed)
-        records = list[Record]()
+        records, views = list[Record](), list[LiveView]()
+
+        def tell(record: Record) -> None:
+            records.append(record)
+            for view in views:
+                view.add(record)
+
         with TemporaryDirectory(prefix="fate-bench-") as folder:
             header = self._header(cell, setup)
             with Journal.create(Path(folder) / "run.sqlite", header) as journal:
@@ -110,10 +126,14 @@ class Bench:
                 graphs = [work.graph() for work in works.values()]
                 predicted_s = simulate([(0.0, graph) for graph in graphs], setup).makespan_s
                 executor = Executor(self.engines, works, journal.outputs)
-                runtime = Runtime(setup, executor, journal, on_record=records.append)
+                runtime = Runtime(setup, executor, journal, on_record=tell)
                 outlook = Outlook(self._policy(policy), cores=self.cores)
                 outlook.start(runtime)
-                outcome = await runtime.run(graphs)
+                views += [watch(runtime, outlook)] if watch is not None else []
+                async with AsyncExitStack() as stack:
+                    for view in views:
+                        await stack.enter_async_context(view)
+                    outcome = await runtime.run(graphs)
                 await outlook.stop()
         await self._empty(runtime)
         if outcome.status != "ok":

@@ -160,3 +160,15 @@ def faults(
     from fate.bench.faults import faults as measure
 
     measure(_out(out, "faults"), print, runs=runs, seed=seed, virtual=virtual)
+
+
+@app.command()
+def view(
+    out: Out = None,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs with and without the view.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
+) -> None:
+    """Measure what the live view of `fate run` and the end it expects cost, on real models."""
+    from fate.bench.view import view as measure
+
+    measure(_out(out, "view"), print, pairs, seed)

@@ -147,9 +147,9 @@ def _stage(stage: Stage, around: str, rows: Mapping[str, StageRow]) -> Node:
     path = around + stage.id
     row, marks = rows.get(path), list[str]()
     if stage.loop:
-        marks.append(f"↻{row.total if row is not None else stage.rounds:g}")
+        marks.append(f"↻{_each(row, stage.rounds):g}")
     elif stage.mapped or stage.kind == "group":
-        marks.append(f"x{row.total if row is not None else stage.items}")
+        marks.append(f"x{_each(row, stage.items):g}")
     if stage.probability < 1.0:
         marks.append("?")
     if stage.join:
@@ -167,6 +167,12 @@ def _stage(stage: Stage, around: str, rows: Mapping[str, StageRow]) -> Node:
         state="waiting" if row is None else row.state,
         note="" if row is None else _note(row),
     )
+
+
+def _each(row: StageRow | None, expected: float) -> float:
+    """Return the items or rounds of one execution, in the mean over those that ran."""
+    ran = 0 if row is None else row.executions - row.skipped
+    return expected if row is None or not ran else round(row.total / ran, 1)
 
 
 def _note(row: StageRow) -> str:

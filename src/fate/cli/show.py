@@ -12,6 +12,7 @@ from fate import registry
 from fate.domain.catalog import Cluster
 from fate.domain.messages import Record
 from fate.drivers.clock import WallClock
+from fate.drivers.gauges import read_gauges
 from fate.drivers.outlook import Outlook
 from fate.drivers.run import Runtime
 from fate.jobs import Job
@@ -82,22 +83,16 @@ class Show:
             print(line, file=sys.stderr, flush=True)
 
     def _gauges(self, view: "LiveView") -> Gauges:
-        runtime, points = self._runtime, self.outlook.points
-        if runtime is None:
-            return Gauges(title=self._title, policy=self._policy_name, now_s=0.0)
-        now_s, fleet = runtime.now_s, runtime.core.fleet
-        chains = {activity: fleet.chain(activity) for activity in view.fold.open}
-        return Gauges(
+        runtime = self._runtime
+        base = Gauges(
             title=self._title,
             policy=self._policy_name,
-            now_s=now_s,
+            now_s=0.0,
             first_end_s=self.predicted_s,
-            expected_end_s=points[-1][1] if points else self.predicted_s,
-            expected_s={a: c.steps[0].expected_s for a, c in chains.items() if c is not None},
-            cpu_share=runtime.usage.cpu_s / max(now_s * self.outlook.cores, 1e-9),
-            tokens_per_s=view.tokens_per_s(now_s),
+            tokens_per_s=(0.0, 0.0) if runtime is None else view.tokens_per_s(runtime.now_s),
             events=tuple(view.news),
         )
+        return base if runtime is None else read_gauges(runtime, self.outlook, base, view.fold.open)
 
 
 def _view(cluster: Cluster, gauges: "Callable[[LiveView], Gauges]") -> "LiveView":

@@ -151,6 +151,7 @@ class Fold:
                 self._workflow_ended(command)
             case m.Drained() | m.Readmitted():
                 self.lanes[command.device].drained = isinstance(command, m.Drained)
+                self._count(drains=int(isinstance(command, m.Drained)))
             case m.Cancel() | m.WakeAt():
                 pass
             case _:

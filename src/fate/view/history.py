@@ -206,7 +206,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     `reused` items took another item's output, `dropped` ones were given up, a group's scopes
     among them. `parked` and `restored` count KV states saved before an unload and brought back
-    by a load, `moves` those that came from another device. `interruptions` counts how often
+    by a load, `moves` those that came from another device. `drains` counts how often a device was
+    put aside for failing or lagging. `interruptions` counts how often
     another process had to go on with the run.
     """
 
@@ -226,6 +227,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     reused: int = 0
     dropped: int = 0
     device_losses: int = 0
+    drains: int = 0
     interruptions: int = 0
 
 

@@ -34,7 +34,8 @@ _NEWS = 20
 class LiveView:
     """Shows a run while it goes on; fed record by record, as `Progress` is.
 
-    `fold` has the history of what it was fed, `cpu_s` the CPU seconds that drawing took.
+    `fold` has the history of what it was fed, `cpu_s` the CPU seconds that it took to follow
+    the run and to draw.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LiveView:
 
     def add(self, record: m.Record, _clock_s: float = 0.0) -> None:
         """Take the next record in; drawing is left to the next frame."""
+        started_s = time.thread_time()
         self.news.extend(f"{record.at_s:.1f}s  {text}" for text in troubles(self.fold, record))
         self.fold.add(record)
         self._changed = True
@@ -69,6 +71,7 @@ class LiveView:
             if isinstance(event, m.ItemDone):
                 computed = event.prompt_tokens - event.cached_tokens
                 self._tokens.append((record.at_s, computed, event.output_tokens))
+        self.cpu_s += time.thread_time() - started_s
 
     def say(self, text: str) -> None:
         """Show a line among the news, or print it where nothing is drawn."""

@@ -88,6 +88,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     reused_items: int
     dropped_items: int
     device_losses: int
+    drains: int
     interruptions: int
     planning_ms: PlanningTimes
     fallback_share: float
@@ -142,6 +143,7 @@ def summary(
         reused_items=counts.reused,
         dropped_items=counts.dropped,
         device_losses=counts.device_losses,
+        drains=counts.drains,
         interruptions=counts.interruptions,
         planning_ms=_planning_ms(meters.planning_s),
         fallback_share=counts.fallback_calls / counts.calls if counts.calls else 0.0,

@@ -64,6 +64,7 @@ def _unusual(summary: Summary) -> list[str]:
         (summary.restored, "restored"),
         (summary.moves, f"moved ({summary.moved_bytes / 1e6:.1f} MB)"),
         (summary.device_losses, "devices lost"),
+        (summary.drains, "devices drained"),
         (summary.interruptions, "interruptions"),
     )
     found = [f"{count} {what}" for count, what in figures if count]

@@ -164,9 +164,10 @@ def _device(fold: Fold, device: Device, gauges: Gauges) -> list[Line]:
         head: Line = [(f"{name:{label}} ", "bold"), *(memory if not number else _blank(memory))]
         lines.append([*head, *_activity(fold, one, gauges)])
     if not lines:
-        reason = IDLE_LABELS[fold.idle.reason(lane)]
+        reason = f"idle: {IDLE_LABELS[fold.idle.reason(lane)]}"
+        what = reason if fold.book.workflows else "starting"
         style = "red" if not lane.healthy else "yellow"
-        lines.append([(f"{device.id:{label}} ", "bold"), *memory, (f"idle: {reason}", style)])
+        lines.append([(f"{device.id:{label}} ", "bold"), *memory, (what, style)])
     return lines
 
 
@@ -232,12 +233,13 @@ def _shortened(lines: list[Line], room: int) -> list[Line]:
 def _ahead(fold: Fold, cluster: Cluster) -> list[Line]:
     """Return what the plan holds for each device, as far as it has not begun."""
     label = max(len(name) for name in fold.lanes)
+    begun = {opened.chunk for opened in fold.open.values()}
     lines: list[Line] = []
     for device in cluster.devices:
         waiting: list[str] = []
         for chunk in fold.lanes[device.id].order:
             run = fold.book.stages.get(chunk.instance)
-            if run is not None and run.ready and run.missing(chunk):
+            if run is not None and chunk not in begun and run.ready and run.missing(chunk):
                 places = f"[{chunk.start}]" if chunk.stop - chunk.start == 1 else ""
                 places = places or f"[{chunk.start}:{chunk.stop}]"
                 many = (run.total or 0) > 1
@@ -255,8 +257,8 @@ def _totals(fold: Fold, gauges: Gauges) -> Line:
     share = counts.cached_tokens / counts.prompt_tokens if counts.prompt_tokens else 0.0
     loads = f"{counts.model_loads} load{'' if counts.model_loads == 1 else 's'}"
     text = (
-        f"tokens/s {computed:.0f} in, {written:.0f} out; {share:.0%} of prompts from cache; "
-        f"{loads}; scheduler {gauges.cpu_share:.1%} of the cores"
+        f"tokens/s {computed:.0f} in, {written:.0f} out; {share:.0%} of prompts cached; "
+        f"{loads}; scheduler {gauges.cpu_share:.1%} of cores"
     )
     return [(text, "dim")]
 

@@ -3,6 +3,8 @@
 import pytest
 from tests.graphs import MIB, cluster, mixed, profile
 
+from fate.domain.graph import Graph, Stage
+from fate.domain.messages import Skipped
 from fate.drivers.recorded import carry_over, learned, recording, resimulate
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
@@ -64,3 +66,26 @@ def test_costs_are_carried_to_devices_alike() -> None:
     small = cluster(2, memory_mib=40)
     assert list(carry_over(profile(two), two, small).costs["d0"]) == ["A"]
     assert small.devices[0].memory_bytes == 40 * MIB
+
+
+def test_groups_loops_and_conditions_turn_out_as_they_did() -> None:
+    """Whatever chance decided in the run is decided; a different seed changes nothing."""
+    check = Stage(id="check", kind="llm", model="B", parents=("notes",), output_tokens=9.0)
+    notes = Stage(id="notes", kind="llm", model="A", output_tokens=20.0, probability=0.5)
+    study = Stage(id="study", kind="group", items=12, body=(notes, check))
+    again = Stage(id="again", kind="llm", model="C", output_tokens=12.0)
+    loop = Stage(id="again", kind="group", loop=True, rounds=3.0, body=(again,), parents=("study",))
+    graph = Graph(id="w", stages=(study, loop))
+    truth = Truth(profile=setup().profile, length_noise=0.5)
+    run = simulate([(0.0, graph)], setup(), truth)
+    skipped = [e for r in run.records for e in r.events if isinstance(e, Skipped)]
+    assert 0 < len(skipped) < 12
+    other = reseeded(setup(), seed=99)
+    assert resimulate(recording(run.records), other, setup().profile).records == run.records
+
+
+def reseeded(of: Setup, seed: int) -> Setup:
+    """The same under another seed."""
+    return Setup(
+        cluster=of.cluster, profile=of.profile, policy=of.policy, options=of.options, seed=seed
+    )

@@ -192,6 +192,9 @@ def test_kv_states_and_interruptions_are_counted(cluster: Cluster) -> None:
     assert (counts.moves, counts.moved_bytes, counts.interruptions) == (1, 3_000_000, 1)
     assert (log.history.bars[-1].outcome, log.history.bars[-1].reason) == ("lost", "killed")
     assert log.fold.lanes["d0"].held == {}
+    log.add(m.Drained(device="d1", reason="too slow", until_s=30.0))
+    log.add(m.Readmitted(device="d1"))
+    assert log.history.counts.drains == 1
 
 
 def test_the_report_names_what_is_unusual(cluster: Cluster) -> None:

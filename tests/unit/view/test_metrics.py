@@ -35,6 +35,7 @@ KEYS = [
     "reused_items",
     "dropped_items",
     "device_losses",
+    "drains",
     "interruptions",
     "planning_ms",
     "fallback_share",

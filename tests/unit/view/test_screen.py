@@ -56,7 +56,9 @@ def test_it_says_what_runs_where_and_when_it_will_end(
         "d0   ▮▮▮▮▮▮▯▯     0/0 MiB  call notes[1]  a  2.5 of 4.0 s",
         "d1   ▯▯▯▯▯▯▯▯     0/0 MiB  idle: waiting for parents",
     ]
-    assert lines[6].startswith("tokens/s 120 in, 30 out; 0% of prompts from cache; 1 load;")
+    assert lines[6] == (
+        "tokens/s 120 in, 30 out; 0% of prompts cached; 1 load; scheduler 0.4% of cores"
+    )
     assert lines[7] == "! 3.0s  device d1 is back"
 
 
@@ -65,6 +67,17 @@ def test_the_plan_ahead_names_what_has_not_begun(cluster: Cluster, records: list
     planned = m.Record(at_s=5.6, events=records[7].events)
     lines = text(folded(cluster, [*records[:7], planned]), cluster)
     assert "d1   next draft" in lines
+
+
+def test_before_the_first_record_devices_are_starting(cluster: Cluster) -> None:
+    """Weights are read and engines opened: nobody is idle yet."""
+    assert [line.split()[-1] for line in text(Fold(cluster), cluster)[1:3]] == ["starting"] * 2
+
+
+def test_what_runs_is_not_ahead(cluster: Cluster, records: list[m.Record]) -> None:
+    """The first plan's map is at work on d0 from 1.5 s on, and named there only."""
+    lines = text(folded(cluster, records[:4]), cluster)
+    assert not any("next" in line for line in lines)
 
 
 @pytest.mark.parametrize("width", [20, 80, 200])
