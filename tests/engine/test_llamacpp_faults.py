@@ -205,7 +205,8 @@ def test_the_device_process_refuses_what_exceeds_its_budget(
     async def body() -> None:
         child = DeviceChild(device(memory_bytes=10 * MIB), tmp_path / "log")
         await child.start()
-        ask = {"path": str(path), "context_tokens": 512, "sequences": 1}
+        ask = {"path": str(path), "context_tokens": 512, "sequences": 1, "embed": False}
+        ask["states"] = str(tmp_path)
         with pytest.raises(EngineError, match="needs 11 MiB, but 0 of the declared 10 MiB"):
             await child.request("load", model="a", reserved_bytes=11 * MIB, **ask)
         await child.request("load", model="a", reserved_bytes=6 * MIB, **ask)

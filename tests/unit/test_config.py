@@ -193,7 +193,10 @@ def test_the_example_cluster_runs_the_examples(monkeypatch: pytest.MonkeyPatch) 
     command = ["validate", "brief.yaml", "chain.yaml", "cluster.yaml", "--cluster", "cluster.yaml"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "brief.yaml: ok: 11 stages (9 model stages, 1 map), 3 roles, 1 input" in result.output
+    assert (
+        "brief.yaml: ok: 11 stages (9 model stages, 1 map, 0 loops), 3 roles, 1 input"
+        in result.output
+    )
     assert "cluster.yaml: ok: 2 devices, 3 models" in result.output
 
 

@@ -153,12 +153,16 @@ class DeviceProcess:
                 self.answer(request)
 
     def answer(self, request: dict[str, Any]) -> None:
-        """Run one request and reply with its result or its error."""
-        operation = getattr(self, f"op_{request['op']}")
+        """Run one request and reply with its result or its error.
+
+        A bug here gets an answer too: the parent waits for one.
+        """
         try:
-            body = {"ok": True, **operation(request)}
+            body = {"ok": True, **getattr(self, f"op_{request['op']}")(request)}
         except (RuntimeError, ValueError, OSError) as error:
             body = {"ok": False, "error": str(error)}
+        except Exception as error:  # noqa: BLE001  # whatever it is, somebody waits for it
+            body = {"ok": False, "error": f"{type(error).__name__}: {error}"}
         self.reply(request["id"], body)
 
     def op_ping(self, _request: dict[str, Any]) -> dict[str, Any]:
