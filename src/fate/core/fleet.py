@@ -62,8 +62,10 @@ class Fleet:
     def free_slots(self, d: int) -> int:
         """Compute slots of a device that no chain occupies; 0 on a lost or drained device."""
         state = self.devices[d]
-        used = sum(1 for c in self.chains if c.device == d and c.chunk is not None)
-        return max(state.most_calls - used, 0) if state.healthy else 0
+        if not state.healthy:
+            return 0
+        used = [c for c in self.chains if c.device == d and c.chunk is not None]
+        return max(state.most_calls - len(used), 0)
 
     def tool_slots(self) -> int:
         """Host slots that are free for tools."""

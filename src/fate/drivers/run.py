@@ -67,7 +67,7 @@ class Usage:
 
     Attributes:
         plan_s: wall seconds of each plan.
-        cpu_s: CPU seconds of planning and of the core together.
+        cpu_s: CPU seconds of planning, of the core, and of the loop's own work for it.
     """
 
     plan_s: list[float] = field(default_factory=list[float])
@@ -93,18 +93,23 @@ class WallPlanner:
         self._policy, self._usage = policy, usage
 
     def at_once(self, request: RequestPlan) -> Planned | PlanFailed | None:
-        """Return the answer of a policy that says so."""
-        return self._measured(request) if self._policy.inline else None
+        """Return the answer of a policy that says so; the loop counts its CPU time."""
+        return self._timed(request) if self._policy.inline else None
 
     async def plan(self, request: RequestPlan) -> Planned | PlanFailed:
         """Return the policy's answer."""
         return await asyncio.to_thread(self._measured, request)
 
     def _measured(self, request: RequestPlan) -> Planned | PlanFailed:
-        wall_s, cpu_s = time.perf_counter(), time.thread_time()
+        cpu_s = time.thread_time()
+        event = self._timed(request)
+        self._usage.cpu_s += time.thread_time() - cpu_s
+        return event
+
+    def _timed(self, request: RequestPlan) -> Planned | PlanFailed:
+        wall_s = time.perf_counter()
         event = answer(self._policy, request)
         self._usage.plan_s.append(time.perf_counter() - wall_s)
-        self._usage.cpu_s += time.thread_time() - cpu_s
         return event
 
 
@@ -138,6 +143,7 @@ class Runtime:
         self._keeper = Keeper(executor.engines, self._clock, self.post, executor.limits.load_s)
         self._orphans: set[ActivityId] = set()
         self._crash: BaseException | None = None
+        self._busy_since_s = 0.0
 
     @property
     def core(self) -> Scheduler:
@@ -185,11 +191,11 @@ class Runtime:
         return await self._until_end(dict(left.ended), left.at_s)
 
     async def _until_end(self, ended: dict[str, WorkflowEnded], last_end_s: float) -> Outcome:
-        begun = False
+        begun, self._busy_since_s = False, time.thread_time()
         self._help(self._keeper.feel_pulses(self._busy, self._device_lost))
         try:
             while not (begun and self._core.finished):
-                await self._clock.wait(self._mail)
+                await self._next_mail()
                 if self._crash is not None:
                     raise self._crash
                 now_s, commands, kinds = self._turn()
@@ -204,11 +210,20 @@ class Runtime:
             self._journal.commit()
         return Outcome(makespan_s=last_end_s, records=(), ended=ended)
 
+    async def _next_mail(self) -> None:
+        """Wait for events; turns that follow each other without a wait are counted as one."""
+        idle = not self._mail.is_set()
+        if idle:
+            self.usage.cpu_s += time.thread_time() - self._busy_since_s
+        await self._clock.wait(self._mail)
+        if idle:
+            self._busy_since_s = time.thread_time()
+
     def _turn(self) -> tuple[float, list[Command], set[type[Command]]]:
         """Take a step: decide, journal, act; return when, and what was answered."""
         batch, self._inbox = in_order(self._inbox), []
         self._mail.clear()
-        now_s, cpu_s = self._clock.now_s(), time.thread_time()
+        now_s = self._clock.now_s()
         commands = self._core.handle(batch, now_s)
         step = record(now_s, batch, commands)
         self._journal.append(step)
@@ -217,7 +232,6 @@ class Runtime:
             self._journal.commit()
         if RunTool in kinds and any(isinstance(c, RunTool) and not self._pure(c) for c in commands):
             self._journal.sync()
-        self.usage.cpu_s += time.thread_time() - cpu_s
         for command in commands:
             self._execute(command)
         if self._on_record is not None:

@@ -104,6 +104,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         # With WAL, NORMAL survives a crash of this process; a power cut may lose the last
         # commits but never corrupts. A sync for every commit would cost milliseconds each.
         connection.execute("PRAGMA synchronous = NORMAL")
+        # A checkpoint syncs twice: every 16 MiB instead of every four.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
     except sqlite3.DatabaseError:
         connection.close()
         raise StoreError(f"{path}: not a run file (not an SQLite database)") from None
