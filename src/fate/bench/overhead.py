@@ -1,6 +1,7 @@
 """What the runtime costs per item when the work itself costs nothing, journal included."""
 
 import asyncio
+import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -67,6 +68,7 @@ ANCHORS: dict[str, dict[str, float]] = {
 
 def seconds_per_item(graph: Graph, policy: str) -> float:
     """Run a graph of no-op calls once, with a journal on disk; return wall seconds per item."""
+    gc.freeze()  # as `fate run` does
     with tempfile.TemporaryDirectory(prefix="fate-bench-") as folder:
         return asyncio.run(_run(graph, policy, Path(folder))) / len(graph.stages)
 

@@ -1,6 +1,7 @@
 """What a run leaves behind: outputs on stdout, the summary on stderr, files where asked."""
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -96,6 +97,7 @@ def publish(
 
 def until_end(running: Coroutine[None, None, Finished], run_file: Path) -> Finished:
     """Run to the end; when that is cut short, say how to go on and leave with 130."""
+    gc.freeze()  # libraries and kernels stay: the collector need not look at them again and again
     try:
         return asyncio.run(running)
     except (asyncio.CancelledError, KeyboardInterrupt):
