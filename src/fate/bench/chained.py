@@ -1,22 +1,18 @@
 """`fate bench chained`: a chained map under policies, and in loops as people write them by hand."""
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from fate.bench.live_run import Bench
+from fate.bench.live_run import Bench, open_bench
 from fate.bench.loops import LOOPS, run_loop
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target
 from fate.bench.statistics import average, ratio
 from fate.bench.tiers import cluster_job, tier_cluster
 from fate.domain.errors import FateError
-from fate.drivers.calibrate import calibrate
-from fate.session import fetch_weights, open_engines
-from fate.workflow.tokens import TokenCounter
 from fate.workflow.values import MemoryOutputs
 
 CELL = "chained"
@@ -55,20 +51,9 @@ def chained(out: Path, echo: Echo, *, pairs: int, tier: str, seed: int) -> int:
 async def _measure(report: Report, pairs: int, tier: str, seed: int) -> list[Pass]:
     """Run policies and loops pair by pair, another one first each time."""
     job = cluster_job(tier_cluster(tier))
-    weights = fetch_weights(job, report.echo)
     every = [*POLICIES, *LOOPS]
     passes: list[Pass] = []
-    async with open_engines(job, weights) as engines:
-        cluster = job.resolved.cluster
-        report.echo("calibrating with all devices busy ...")
-        bench = Bench(
-            cluster=cluster,
-            engines=engines,
-            models=job.resolved.roles,
-            calibrated=await calibrate(cluster, engines, source="calibrated", seed=seed),
-            counter=TokenCounter(),
-            cores=len(os.sched_getaffinity(0)),
-        )
+    async with open_bench(job, report, seed) as bench:
         progress = Progress(pairs * len(every), report.echo)
         for pair in range(pairs):
             for how in every[pair % len(every) :] + every[: pair % len(every)]:

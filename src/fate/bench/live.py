@@ -1,7 +1,6 @@
 """`fate bench live`: policies against each other on real models, side by side, on equal work."""
 
 import asyncio
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,13 @@ from typing import Final
 import msgspec
 
 from fate.bench.cells import GAIN
-from fate.bench.live_run import Bench, LiveRun, plain_name
+from fate.bench.live_run import LiveRun, open_bench, plain_name
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target, table
 from fate.bench.statistics import average, middle, ratio
 from fate.bench.tiers import cluster_job, tier_cluster
 from fate.domain.errors import FateError
-from fate.drivers.calibrate import calibrate
-from fate.session import Job, fetch_weights, open_engines
-from fate.workflow.tokens import TokenCounter
+from fate.session import Job
 
 POLICIES = ("round-robin", "round-robin-idle", "least-loaded", "idle-affinity", "late-eft", "fate")
 #: Policies that others are compared with.
@@ -124,21 +121,8 @@ def measured(plan: LivePlan, report: Report, job: Job) -> list[LiveRun]:
 
 async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
     """Run every cell under every policy, pair by pair, the first policy rotating."""
-    weights = fetch_weights(job, report.echo)
     runs: list[LiveRun] = []
-    async with open_engines(job, weights) as engines:
-        cluster = job.resolved.cluster
-        report.echo("calibrating with all devices busy ...")
-        profile = await calibrate(cluster, engines, source="calibrated", seed=plan.seed)
-        bench = Bench(
-            cluster=cluster,
-            engines=engines,
-            models=job.resolved.roles,
-            calibrated=profile,
-            counter=TokenCounter(),
-            cores=len(os.sched_getaffinity(0)),
-            park=plan.park,
-        )
+    async with open_bench(job, report, plan.seed, park=plan.park) as bench:
         progress = Progress(plan.runs, report.echo)
         for pair in range(plan.pairs):
             for cell in plan.cells:

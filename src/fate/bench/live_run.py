@@ -1,8 +1,9 @@
 """One run of one cell under one policy, on real engines, from empty devices to empty devices."""
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,13 @@ import msgspec
 import fate
 from fate.bench.cells import CELLS
 from fate.bench.policies import ready_policy
+from fate.bench.report import Report
 from fate.core.options import SchedulerOptions
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster, Model
 from fate.domain.errors import FateError
 from fate.domain.messages import Record
+from fate.drivers.calibrate import calibrate
 from fate.drivers.execute import Executor
 from fate.drivers.outlook import Outlook
 from fate.drivers.run import Runtime
@@ -25,6 +28,7 @@ from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
 from fate.engines.base import Engine
 from fate.policy.base import Policy
+from fate.session import Job, fetch_weights, open_engines
 from fate.store.journal import Header, Journal
 from fate.view.fold import fold
 from fate.view.history import Bar, History
@@ -198,6 +202,32 @@ class Bench:
         for state in runtime.core.fleet.devices:
             for model in state.models:
                 await self.engines[state.device.id].unload(model)
+
+
+@asynccontextmanager
+async def open_bench(
+    job: Job,
+    report: Report,
+    seed: int,
+    *,
+    park: bool = False,
+    own_policies: Mapping[str, Policy] | None = None,
+) -> AsyncGenerator[Bench]:
+    """Fetch weights, open every device of a job, and calibrate them; closed whatever happens."""
+    weights = fetch_weights(job, report.echo)
+    async with open_engines(job, weights) as engines:
+        cluster = job.resolved.cluster
+        report.echo("calibrating with all devices busy ...")
+        yield Bench(
+            cluster=cluster,
+            engines=engines,
+            models=job.resolved.roles,
+            calibrated=await calibrate(cluster, engines, source="calibrated", seed=seed),
+            counter=TokenCounter(),
+            cores=len(os.sched_getaffinity(0)),
+            park=park,
+            own_policies=own_policies or {},
+        )
 
 
 def plain_name(policy: str) -> str:

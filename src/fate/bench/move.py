@@ -5,22 +5,19 @@ moves of KV states switched off and on.
 """
 
 import asyncio
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from fate.bench.live import check_equal_work, rotated, summarise
-from fate.bench.live_run import Bench, LiveRun
+from fate.bench.live_run import LiveRun, open_bench
 from fate.bench.report import Echo, Progress, Report, Target
 from fate.bench.tiers import cluster_job, tier_cluster
 from fate.domain.catalog import Cluster, Link
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
-from fate.drivers.calibrate import calibrate
-from fate.session import Job, fetch_weights, open_engines
-from fate.workflow.tokens import TokenCounter
+from fate.session import Job
 
 #: Bytes per second of the link between the two devices, by cell.
 LINKS = {"1MB/s": 1e6, "10MB/s": 1e7, "100MB/s": 1e8, "1GB/s": 1e9}
@@ -60,23 +57,12 @@ def move(out: Path, echo: Echo, *, pairs: int, tier: str, seed: int) -> int:
 
 
 async def _measure(job: Job, report: Report, pairs: int, seed: int) -> list[LiveRun]:
-    weights, runs = fetch_weights(job, report.echo), list[LiveRun]()
-    async with open_engines(job, weights) as engines:
-        cluster = job.resolved.cluster
-        report.echo("calibrating with all devices busy ...")
-        bench = Bench(
-            cluster=cluster,
-            engines=engines,
-            models=job.resolved.roles,
-            calibrated=await calibrate(cluster, engines, source="calibrated", seed=seed),
-            counter=TokenCounter(),
-            cores=len(os.sched_getaffinity(0)),
-            own_policies={OFF: Elsewhere()},
-        )
+    runs = list[LiveRun]()
+    async with open_bench(job, report, seed, own_policies={OFF: Elsewhere()}) as bench:
         progress = Progress(pairs * 2 * len(LINKS), report.echo)
         for pair in range(pairs):
             for cell, speed in LINKS.items():
-                linked = replace(bench, cluster=_linked(cluster, speed))
+                linked = replace(bench, cluster=_linked(bench.cluster, speed))
                 for policy in rotated([OFF, ON], pair):
                     run = await linked.run("handover", policy, pair, seed + pair)
                     run = msgspec.structs.replace(run, cell=cell)

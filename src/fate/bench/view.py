@@ -8,19 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fate.bench.live_run import Bench, LiveRun
+from fate.bench.live_run import LiveRun, open_bench
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Report, Target
 from fate.bench.statistics import average, ratio
 from fate.bench.tiers import cluster_job, tier_cluster
-from fate.drivers.calibrate import calibrate
 from fate.drivers.gauges import read_gauges
 from fate.drivers.outlook import Outlook
 from fate.drivers.run import Runtime
-from fate.session import fetch_weights, open_engines
 from fate.view.live import LiveView
 from fate.view.screen import Gauges
-from fate.workflow.tokens import TokenCounter
 
 #: What is run, and the terminal it is drawn for.
 _CELL, _POLICY, _WIDTH, _HEIGHT = "mixed", "fate", 100, 30
@@ -44,19 +41,9 @@ def view(out: Path, echo: Echo, pairs: int, seed: int) -> int:
 
 async def _measure(report: Report, pairs: int, seed: int) -> None:
     job = cluster_job(tier_cluster("synthetic"))
-    weights, cores = fetch_weights(job, report.echo), len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
     drawn, ahead, walls = list[float](), list[float](), list[tuple[float, float]]()
-    async with open_engines(job, weights) as engines:
-        cluster = job.resolved.cluster
-        report.echo("calibrating with all devices busy ...")
-        bench = Bench(
-            cluster=cluster,
-            engines=engines,
-            models=job.resolved.roles,
-            calibrated=await calibrate(cluster, engines, source="calibrated", seed=seed),
-            counter=TokenCounter(),
-            cores=cores,
-        )
+    async with open_bench(job, report, seed) as bench:
         for pair in range(pairs):
             plain = await bench.run(_CELL, _POLICY, pair, seed + pair)
             made: list[tuple[LiveView, Outlook]] = []
