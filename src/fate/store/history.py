@@ -1,15 +1,12 @@
 """What runs have seen of their workflows' stages, kept between runs."""
 
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
-from platformdirs import user_cache_path
 
 from fate.domain.graph import InstanceId, Scope, Stage, written_id
 from fate.domain.messages import (
@@ -22,6 +19,7 @@ from fate.domain.messages import (
     Skipped,
     Submitted,
 )
+from fate.store.learned import cache_path, read_or_empty, write_whole
 
 #: Which length is expected of an answer.
 Lengths: TypeAlias = Literal["mean", "p50", "p90"]
@@ -172,8 +170,7 @@ def quantile(values: Sequence[int], share: float) -> float:
 
 def default_path() -> Path:
     """Return where the history is kept: under FATE_HOME, or the user's cache."""
-    home = os.environ.get("FATE_HOME")
-    return (Path(home) if home else user_cache_path("fate")) / "history.json"
+    return cache_path("history.json")
 
 
 def load_history(path: Path, workflow: str) -> WorkflowHistory:
@@ -181,30 +178,19 @@ def load_history(path: Path, workflow: str) -> WorkflowHistory:
 
     A file that cannot be read counts as empty: it holds nothing that cannot be seen again.
     """
-    return _read(path).workflows.get(workflow, {})
+    return read_or_empty(path, _File).workflows.get(workflow, {})
 
 
 def save_history(path: Path, workflow: str, seen: WorkflowHistory) -> None:
     """Merge what a run has seen into the file; atomic, the last writer wins."""
-    known = _read(path)
+    known = read_or_empty(path, _File)
     stages = known.workflows.pop(workflow, {})
     for name, stage in seen.items():
         stages.setdefault(name, StageHistory()).merge(stage)
     known.workflows[workflow] = stages
     for name in list(known.workflows)[:-_WORKFLOWS]:
         del known.workflows[name]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(known), indent=1))
-    Path(name).replace(path)
-
-
-def _read(path: Path) -> _File:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.MsgspecError):
-        return _File()
+    write_whole(path, known)
 
 
 def _thinned(old: Iterable[int], new: Sequence[int]) -> list[int]:

@@ -1,15 +1,13 @@
 """What this machine has learned of its devices, kept between runs."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from platformdirs import user_cache_path
 
 from fate.cost.profile import CallCosts, Profile
 from fate.domain.catalog import Cluster, Device, Model
+from fate.store.learned import cache_path, read_or_empty, write_whole
 
 
 class _File(msgspec.Struct, kw_only=True):
@@ -20,8 +18,7 @@ class _File(msgspec.Struct, kw_only=True):
 
 def default_path() -> Path:
     """Return where profiles are kept: under FATE_HOME, or the user's cache."""
-    home = os.environ.get("FATE_HOME")
-    return (Path(home) if home else user_cache_path("fate")) / "profile.json"
+    return cache_path("profile.json")
 
 
 def load_profile(path: Path, cluster: Cluster, fallback: Profile) -> Profile:
@@ -29,7 +26,7 @@ def load_profile(path: Path, cluster: Cluster, fallback: Profile) -> Profile:
 
     A file that cannot be read counts as empty: it holds nothing that cannot be measured again.
     """
-    known = _read(path)
+    known = read_or_empty(path, _File)
     costs: dict[str, dict[str, CallCosts]] = {}
     measured = True
     for device in cluster.devices:
@@ -52,7 +49,7 @@ def load_profile(path: Path, cluster: Cluster, fallback: Profile) -> Profile:
 
 def save_profile(path: Path, cluster: Cluster, profile: Profile) -> None:
     """Merge a profile into the file; atomic, the last writer wins where two disagree."""
-    known = _read(path)
+    known = read_or_empty(path, _File)
     for device in cluster.devices:
         for model in cluster.models:
             found = _get(profile.costs, device.id).get(model.id)
@@ -60,18 +57,7 @@ def save_profile(path: Path, cluster: Cluster, profile: Profile) -> None:
                 known.costs[_key(cluster, device, model)] = found
         if device.id in profile.slowdown:
             known.slowdown[_device_key(cluster, device)] = profile.slowdown[device.id]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(known), indent=1))
-    Path(name).replace(path)
-
-
-def _read(path: Path) -> _File:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_File)
-    except (OSError, msgspec.MsgspecError):
-        return _File()
+    write_whole(path, known)
 
 
 def _get(costs: Mapping[str, dict[str, CallCosts]], device: str) -> dict[str, CallCosts]:
