@@ -3,12 +3,17 @@
 import inspect
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
+from fate.bench.rivals import RIVALS
 from fate.cli.main import main
 from fate.domain.errors import FateError
 from fate.registry import BUILTIN, build, names, resolve
+
+#: Where baselines are followed by hand.
+BY_HAND = Path(__file__).parents[1] / "unit/policy/baselines"
 
 ENTRIES = [(kind, name) for kind, table in BUILTIN.items() for name in table]
 
@@ -26,11 +31,18 @@ def test_tables_are_sorted(kind: str) -> None:
     assert list(BUILTIN[kind]) == sorted(BUILTIN[kind])
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILTIN["policy"]) - {"fate"}))
+@pytest.mark.parametrize("name", sorted(RIVALS))
 def test_a_baseline_names_source_rule_and_deviations(name: str) -> None:
     """A baseline without them proves nothing."""
     doc = inspect.getdoc(resolve("policy", name)) or ""
     assert all(word in doc for word in ("Source:", "Rule:", "Deviations:"))
+
+
+@pytest.mark.parametrize("name", sorted(RIVALS))
+def test_a_baseline_is_followed_by_hand(name: str) -> None:
+    """Some test beside the baselines names it, with decisions worked out on paper."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(BY_HAND.glob("test_*.py"))]
+    assert any(f'"{name}"' in text for text in texts)
 
 
 def test_an_unknown_name_suggests_a_known_one() -> None:

@@ -1,0 +1,57 @@
+"""Traits of the baselines, by which suites choose and group them."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+#: heuristic: a rule for independent calls. classical: scheduling of task graphs. serving: proxies
+#: of systems that serve workflows. system: what people run every day.
+Family: TypeAlias = Literal["heuristic", "classical", "serving", "system"]
+
+#: Policies that are no baselines: the paper's, and what goes past it.
+PLANNERS: tuple[str, ...] = ("fate", "foresight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What a baseline is.
+
+    `published`: rule, what it sees and its binding are those of its source, up to the deviations
+    in its docstring. `late`: a call is bound to a device when it starts, not before. `ours`: we
+    gave the rule state-conditional costs or late binding, or thought of it ourselves.
+    """
+
+    family: Family
+    published: bool
+    late: bool
+    ours: bool
+
+
+def _published(family: Family, *, late: bool = False) -> Rival:
+    return Rival(family=family, published=True, late=late, ours=False)
+
+
+def _ours(family: Family, *, late: bool = True) -> Rival:
+    return Rival(family=family, published=False, late=late, ours=True)
+
+
+RIVALS: dict[str, Rival] = {
+    "heft": _published("classical"),
+    "idle-affinity": _ours("heuristic"),
+    "late-eft": _ours("heuristic"),
+    "least-loaded": _published("heuristic"),
+    "max-min": _ours("heuristic"),
+    "min-min": _ours("heuristic"),
+    "round-robin": _published("heuristic"),
+    "round-robin-idle": _ours("heuristic"),
+    "sufferage": _ours("heuristic"),
+}
+
+
+def as_published() -> list[str]:
+    """Return the baselines that are as their sources have them, sorted."""
+    return sorted(name for name, rival in RIVALS.items() if rival.published)
+
+
+def with_late_binding() -> list[str]:
+    """Return the baselines that bind a call when it starts, sorted."""
+    return sorted(name for name, rival in RIVALS.items() if rival.late)
