@@ -359,3 +359,19 @@ def test_answers_follow_a_schema(tiny: tuple[Model, Path]) -> None:
             assert json.loads((await engine.call(call)).text)["n"] in (1, 2)
 
     asyncio.run(body())
+
+
+def test_a_prompt_goes_on_from_an_answer_as_it_was_written(tiny: tuple[Model, Path]) -> None:
+    """An answer is not cut anew: what follows it finds all of it in the cache."""
+
+    async def body() -> None:
+        async with in_time([tiny]) as engine:
+            await engine.load("tiny")
+            asked = request("tiny", words(40), max_tokens=24, chat=False, exact_tokens=True)
+            answer = await engine.call(asked)
+            on = (words(40), answer.text, words(8))
+            further = await engine.call(request("tiny", *on, chat=False))
+            assert further.part_tokens == (40, 24, 8)
+            assert further.cached_tokens >= 63  # the last token is written, not computed
+
+    asyncio.run(body())

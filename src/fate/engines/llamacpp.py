@@ -33,7 +33,7 @@ from fate.engines.llamacpp_api import (
     embedding_result,
 )
 from fate.engines.llamacpp_process import DeviceChild
-from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, TokenCache
+from fate.engines.llamacpp_prompt import SHARED_TOKENS, EncodedPrompt, PromptEncoder
 from fate.engines.llamacpp_server import ModelServer
 from fate.engines.llamacpp_states import CACHE_LAYOUT, StateFolder, saved_state, states_root
 
@@ -73,7 +73,6 @@ class LlamaCppEngine:
         self._child: DeviceChild | None = None
         self._session: aiohttp.ClientSession | None = None
         self._servers: dict[str, ModelServer] = {}
-        self._tokens = TokenCache()
         self._version = ""
 
     @property
@@ -166,6 +165,8 @@ class LlamaCppEngine:
         finally:
             server.running.discard(slot)
         result = call_result(answer, encoded, request)
+        if answer["stop_type"] in ("limit", "eos"):  # a stop word is cut out of the text
+            server.encoder.wrote(result.text, answer["tokens"])
         # Tokenising and transport count as prefill: whoever plans pays for them too.
         return replace(result, prefill_s=time.perf_counter() - began_s - result.decode_s)
 
@@ -264,7 +265,7 @@ class LlamaCppEngine:
         )
         encoder = PromptEncoder(
             model.tokenizer or model.id,
-            self._tokens,
+            SHARED_TOKENS,
             has_template="tokenizer.chat_template" in header.metadata,
         )
         assert self._session is not None

@@ -36,6 +36,7 @@ def completion_body(request: CallRequest, encoded: EncodedPrompt, slot: int) -> 
         "cache_prompt": True,
         "stream": True,
         "return_progress": True,
+        "return_tokens": True,
         "n_predict": request.max_tokens,
         "temperature": request.temperature,
         "seed": request.seed,

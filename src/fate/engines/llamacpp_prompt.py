@@ -47,6 +47,11 @@ class TokenCache:
         self._tokens[tokenizer, text] = tokens
 
 
+#: One for all devices of this process: a state that moves between them must find its prompt cut as
+#: it was where it came from. It only ever remembers, so sharing it changes no answer.
+SHARED_TOKENS = TokenCache()
+
+
 class PromptEncoder:
     """Encodes prompts for one loaded model."""
 
@@ -82,6 +87,15 @@ class PromptEncoder:
         if counts:
             counts[-1] += len(pieces[-1])
         return EncodedPrompt(tokens, tuple(counts))
+
+    def wrote(self, text: str, tokens: Tokens) -> None:
+        """Remember the tokens a model wrote a text with, unless others are known already.
+
+        They need not be those the tokenizer would cut it into, and it is they that lie in the KV
+        cache, for whoever goes on from this answer.
+        """
+        if text and tokens and self._cache.get(self._tokenizer, text) is None:
+            self._cache.put(self._tokenizer, text, tokens)
 
     async def _text(self, text: str, post: Post) -> Tokens:
         """Tokenise what users and models wrote; special tokens in it are plain text."""

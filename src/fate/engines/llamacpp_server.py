@@ -15,7 +15,7 @@ from fate.domain.catalog import Device, Model
 from fate.engines.base import EngineError
 from fate.engines.llamacpp_api import ACTION_FIELDS
 from fate.engines.llamacpp_process import DeviceChild
-from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder
+from fate.engines.llamacpp_prompt import EncodedPrompt, PromptEncoder, Tokens
 
 #: After a broken connection: how long the process may take to show that it died [s].
 DEATH_NOTICE_S = 1.0
@@ -60,12 +60,12 @@ class ModelServer:
             raise
 
     async def _stream(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Read a streamed completion; return its last event with the whole text.
+        """Read a streamed completion; return its last event with the whole text and its tokens.
 
         Streaming with progress is what makes cancellation quick: the server notices a closed
         socket when it writes, which it then does after every batch and every token.
         """
-        text: list[str] = []
+        text, tokens = list[str](), list[list[int]]()
         async with self._http("POST", "/completion", body) as response:
             async for line in response.content:
                 if not line.startswith(b"data: "):
@@ -73,9 +73,13 @@ class ModelServer:
                 event: dict[str, Any] = json.loads(line[len(b"data: ") :])
                 if "error" in event:
                     raise self._refused("/completion", event, 500)
+                if "prompt_progress" in event:
+                    continue
                 text.append(event.get("content", ""))
+                tokens.append(event.get("tokens", []))
                 if event.get("stop"):
-                    return {**event, "content": "".join(text)}
+                    written = written_tokens(text, tokens)
+                    return {**event, "content": "".join(text), "tokens": written}
         raise EngineError(f"device {self.device.id!r}: {self.model.id!r} stopped mid-answer")
 
     async def embed(self, encoded: EncodedPrompt) -> dict[str, Any]:
@@ -156,3 +160,13 @@ class ModelServer:
             self.running.discard(slot)
         seconds, done = time.perf_counter() - began_s, ACTION_FIELDS[action]
         return answer[done[0]], answer[done[1]], seconds
+
+
+def written_tokens(text: list[str], tokens: list[list[int]]) -> Tokens:
+    """Return the tokens of an answer's text from its pieces as they were streamed.
+
+    A piece without text belongs to the one behind it, with which a character is complete; at the
+    end it stands for nothing that was written, like the token that ends an answer.
+    """
+    count = next((k for k in range(len(text), 0, -1) if text[k - 1]), 0)
+    return tuple([token for piece in tokens[:count] for token in piece])
