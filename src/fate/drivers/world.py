@@ -6,6 +6,7 @@ changes nothing and two policies meet the same world.
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fate.cost.profile import CallCosts, Profile, guess_costs
@@ -50,6 +51,8 @@ class Truth:
         failure_rate: probability that an attempt of a call fails half-way.
         reuse: calls of one model whose prompts have the same keys are made once.
         refusal_rate: probability that an instance cannot be rendered.
+        actual: workflow id -> what the workflow turns out to be: the same stages, other figures.
+            What is not in it is as submitted.
     """
 
     profile: Profile
@@ -58,6 +61,7 @@ class Truth:
     failure_rate: float = 0.0
     reuse: bool = False
     refusal_rate: float = 0.0
+    actual: Mapping[str, Graph] = field(default_factory=dict[str, Graph])
 
 
 def declared_in(truth: Truth, physics: "Physics") -> Declared:
@@ -201,8 +205,8 @@ class World:
         self.declared = declared_in(self.truth, self.physics)
 
     def arrive(self, graph: Graph) -> None:
-        """Take note of a workflow's stages."""
-        self.declared.arrive(graph)
+        """Take note of a workflow's stages, as they turn out to be."""
+        self.declared.arrive(self.truth.actual.get(graph.id, graph))
 
     def expand(self, command: Expand) -> Event:
         """Answer as the stage declares it."""
