@@ -21,7 +21,6 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.fate import cpsat
 from fate.policy.fate.candidates import (
     Candidate,
-    Previous,
     greedy_candidates,
     previous_candidate,
     value,
@@ -76,9 +75,10 @@ class FatePolicy:
         start = greedy_candidates(kernel, snapshot)
         if previous:
             start.append(previous.candidate)
-        moves = budget(snapshot, self.options.moves)
+        fresh = previous.fresh if previous else snapshot.frontier
+        moves = budget(snapshot, self.options.moves, fresh)
         base, best = improve(kernel, snapshot, start, moves)
-        solved = self._solve(kernel, snapshot, chosen, best, previous)
+        solved = self._solve(kernel, snapshot, chosen, best, fresh)
         best, kept = solved.best, False
         if previous and not self._worth_changing(previous.candidate, best):
             best, kept = previous.candidate, True
@@ -100,10 +100,9 @@ class FatePolicy:
         snapshot: Snapshot,
         chosen: Weights,
         best: Candidate,
-        previous: Previous | None,
+        fresh: int,
     ) -> _Solved:
         """Let CP-SAT try, where it is worth it, and adopt its plan if it is exactly better."""
-        fresh = previous.fresh if previous else snapshot.frontier
         if not self._worth_solving(snapshot, chosen, fresh, best.objective_s):
             return _Solved(best, "skipped", 0.0, adopted=False)
         ends_s = kernel.replay(best.orders)
@@ -111,7 +110,7 @@ class FatePolicy:
         if answer.orders is None:
             return _Solved(best, answer.status, answer.gap, adopted=False)
         found = value(kernel, snapshot, answer.orders, best.base)
-        found = polish(kernel, snapshot, found, budget(snapshot, self.options.moves) // 2)
+        found = polish(kernel, snapshot, found, budget(snapshot, self.options.moves, fresh) // 2)
         adopted = found.beats(best)
         return _Solved(found if adopted else best, answer.status, answer.gap, adopted)
 

@@ -11,13 +11,21 @@ _MOVES_PER_PAIR = 40
 #: Up to so many calls a search soon stands still, so it starts from every plan; on larger ones
 #: it is still getting better when the moves run out, so that the best plan gets all of them.
 _SMALL = 16
+#: Share of the moves that a plan gets where nothing is new: what it goes on from has been searched
+#: before, and while it is searched again an idle device waits.
+_STANDING = 0.125
 
 
-def budget(snapshot: Snapshot, moves: int) -> int:
-    """Return the moves worth trying on a frontier; one call alone is placed by the greedy plans."""
+def budget(snapshot: Snapshot, moves: int, fresh: int) -> int:
+    """Return the moves worth trying on a frontier; one call alone is placed by the greedy plans.
+
+    `fresh` counts the calls that the previous plan did not know: all moves are for a frontier of
+    new calls, and fewer the more of it has been searched before.
+    """
     if snapshot.frontier < 2:
         return 0
-    return min(moves, _MOVES_PER_PAIR * snapshot.frontier * snapshot.devices)
+    most = min(moves, _MOVES_PER_PAIR * snapshot.frontier * snapshot.devices)
+    return int(most * min(_STANDING + fresh / snapshot.frontier, 1.0))
 
 
 def improve(

@@ -106,6 +106,18 @@ def test_what_has_started_leaves_the_previous_plan_and_new_chunks_join_it() -> N
     assert plan(snapshot, memo) == [[1, 0, 2]]
 
 
+def test_all_moves_are_for_new_work_and_few_for_what_was_searched_before() -> None:
+    """Of ten chunks none, half or all are unknown to the previous plan."""
+    snapshot = make_snapshot([Node() for _ in range(10)], [Box(), Box()], [Kind()])
+    policy = FatePolicy(solver=False, moves=800)
+    memo = policy.plan(snapshot, None).memo
+    assert memo is not None
+    half = Memo(orders=tuple(order[: len(order) // 2] for order in memo.orders))
+    known = sum(len(order) for order in half.orders)
+    tried = [policy.plan(snapshot, each).search.moves for each in (None, half, memo)]
+    assert tried == [800, int(800 * (0.125 + (10 - known) / 10)), 100]
+
+
 def test_a_memo_of_another_cluster_is_ignored() -> None:
     """Orders for two devices say nothing about one."""
     snapshot = make_snapshot([Node()], [Box()], [Kind()])
