@@ -35,15 +35,29 @@ def _ours(family: Family, *, late: bool = True) -> Rival:
 
 
 RIVALS: dict[str, Rival] = {
+    "arrival-lru": _published("system", late=True),
+    "eft": _ours("heuristic", late=False),
     "heft": _published("classical"),
     "idle-affinity": _ours("heuristic"),
     "late-eft": _ours("heuristic"),
     "least-loaded": _published("heuristic"),
-    "max-min": _ours("heuristic"),
-    "min-min": _ours("heuristic"),
+    "least-loaded-late": _ours("heuristic"),
+    "locality-first": _published("heuristic"),
+    "locality-first-late": _ours("heuristic"),
+    "max-min": _published("heuristic", late=True),
+    "max-min-state": _ours("heuristic"),
+    "min-min": _published("heuristic", late=True),
+    "min-min-state": _ours("heuristic"),
+    "prefix-affinity": _published("heuristic"),
+    "prefix-affinity-late": _ours("heuristic"),
+    "random": _published("heuristic"),
     "round-robin": _published("heuristic"),
     "round-robin-idle": _ours("heuristic"),
-    "sufferage": _ours("heuristic"),
+    "shortest-job": _published("heuristic", late=True),
+    "sufferage": _published("heuristic", late=True),
+    "sufferage-state": _ours("heuristic"),
+    "weighted-scorers": _published("system"),
+    "weighted-scorers-late": _ours("system"),
 }
 
 

@@ -1,7 +1,9 @@
-"""Batch-mode heuristics with late binding: which ready chunk is placed first, where it ends first.
+"""Batch-mode heuristics: which ready chunk is placed first, where it ends first.
 
 Maheswaran, Ali, Siegel, Hensgen, Freund, "Dynamic matching and scheduling of a class of independent
-tasks onto heterogeneous computing systems", HCW 1999; Ibarra and Kim, JACM 24(2), 1977.
+tasks onto heterogeneous computing systems", HCW 1999; Ibarra and Kim, JACM 24(2), 1977. At each
+mapping event every task that has not begun is mapped anew, so these bind late as published; what
+they do not see there is the state that a task leaves behind. `-state` are the same with it.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,8 @@ from math import inf
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import Orders, appraise, benches, commit
+from fate.policy.kernel.reference import Orders
+from fate.policy.measures import Finish, StateFinish
 
 #: Returns how urgent a chunk is, given its end on every device, soonest first [s].
 Urgency = Callable[[list[float]], float]
@@ -32,46 +35,42 @@ def _suffers(ends_s: list[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMode:
-    """Place the most urgent chunk where it ends first, under the state the lists leave behind."""
+    """Place the most urgent chunk where it ends first, behind what is placed before it."""
 
     name: str
     urgency: Urgency
+    finish: type[Finish | StateFinish]
 
     eager = False
     inline = True
+    lookahead = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""
         del memo
         p = plain(snapshot, Weights(depth=0), lookahead=False)
+        orders = self._orders(p, self.finish(snapshot, p, 0))
         return Plan(
             policy=self.name,
-            orders=tuple(
-                tuple(snapshot.chunks[node] for node in order) for order in self._orders(p)
-            ),
+            orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
             search=Search(base=self.name),
         )
 
-    def _orders(self, p: Plain) -> Orders:
-        state, orders = benches(p), [list[int]() for _ in range(p.devices)]
-
-        def end_s(node: int, device: int) -> float:
-            placed = appraise(p, state[device], device, node)
-            return inf if placed is None else placed.finish_s
-
-        ends = {node: [end_s(node, d) for d in range(p.devices)] for node in range(p.frontier)}
+    def _orders(self, p: Plain, finish: Finish | StateFinish) -> Orders:
+        orders = [list[int]() for _ in range(p.devices)]
+        ends = {
+            node: [finish.end_s(node, d) for d in range(p.devices)] for node in range(p.frontier)
+        }
         while ends:
             urgent = self._most_urgent(ends)
             if urgent is None:
                 break
             row = ends.pop(urgent)
             device = row.index(min(row))
-            placed = appraise(p, state[device], device, urgent)
-            assert placed is not None
-            commit(p, state[device], urgent, placed)
+            finish.place(urgent, device)
             orders[device].append(urgent)
             for node, other in ends.items():
-                other[device] = end_s(node, device)
+                other[device] = finish.end_s(node, device)
         return orders
 
     def _most_urgent(self, ends: dict[int, list[float]]) -> int | None:
@@ -88,27 +87,56 @@ def min_min() -> BatchMode:
     """Place first what ends first.
 
     Source: Ibarra and Kim 1977; Maheswaran et al. 1999. Rule: of all ready chunks the one whose
-    earliest finish is earliest, on that device; lower index among equals. Deviations: finish times
-    include loads, evictions and cached prefixes; late binding.
+    earliest finish is earliest, on that device; lower index among equals. Execution times are a
+    fixed table of compute, to which the transfer is added; what has not begun is mapped anew.
+    Deviations: mapping events are those of the core, in place of regular intervals; of more ready
+    chunks than a frontier holds, those in the frontier.
     """
-    return BatchMode(name="min-min", urgency=_soonest)
+    return BatchMode(name="min-min", urgency=_soonest, finish=Finish)
 
 
 def max_min() -> BatchMode:
     """Place first what ends last even on its best device.
 
     Source: as `min_min`. Rule: of all ready chunks the one whose earliest finish is latest, on
-    that device; lower index among equals. Deviations: as `min_min`.
+    that device; lower index among equals; otherwise as `min_min`. Deviations: as `min_min`.
     """
-    return BatchMode(name="max-min", urgency=_latest)
+    return BatchMode(name="max-min", urgency=_latest, finish=Finish)
 
 
 def sufferage() -> BatchMode:
     """Place first what loses most when it does not get its best device.
 
     Source: Maheswaran et al. 1999. Rule: of all ready chunks the one with the largest difference
-    between its second earliest and earliest finish; one device only counts as the largest.
-    Deviations: one chunk is placed at a time, where the original lets chunks contend for each
-    machine in rounds; finish times include loads, evictions and cached prefixes; late binding.
+    between its second earliest and earliest finish; one device only counts as the largest;
+    otherwise as `min_min`. Deviations: one chunk is placed at a time, where the original lets
+    chunks contend for each machine in rounds; otherwise as `min_min`.
     """
-    return BatchMode(name="sufferage", urgency=_suffers)
+    return BatchMode(name="sufferage", urgency=_suffers, finish=Finish)
+
+
+def min_min_state() -> BatchMode:
+    """Place first what ends first, loads and hits included.
+
+    Source: as `min_min`. Rule: as there. Deviations: finish times include loads, evictions and
+    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
+    """
+    return BatchMode(name="min-min-state", urgency=_soonest, finish=StateFinish)
+
+
+def max_min_state() -> BatchMode:
+    """Place first what ends last even on its best device, loads and hits included.
+
+    Source: as `max_min`. Rule: as there. Deviations: finish times include loads, evictions and
+    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
+    """
+    return BatchMode(name="max-min-state", urgency=_latest, finish=StateFinish)
+
+
+def sufferage_state() -> BatchMode:
+    """Place first what loses most when it does not get its best device, loads and hits included.
+
+    Source: as `sufferage`. Rule: as there. Deviations: finish times include loads, evictions and
+    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
+    """
+    return BatchMode(name="sufferage-state", urgency=_suffers, finish=StateFinish)

@@ -1,7 +1,8 @@
 """Classical DAG scheduling, blind to the execution state."""
 
 from fate.policy.kernel.reference_plans import rank_order
-from fate.policy.listing import Finish, ListPolicy
+from fate.policy.listing import ListPolicy
+from fate.policy.measures import Finish
 
 
 def heft() -> ListPolicy:

@@ -10,6 +10,8 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.greedy import greedy_plan
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Bench, Placement, appraise, commit
+from fate.policy.listing import ListPolicy, arrival
+from fate.policy.measures import StateFinish
 
 
 class LateEft:
@@ -29,6 +31,17 @@ class LateEft:
         """Build lists for every device, busy ones too."""
         del memo
         return msgspec.structs.replace(greedy_plan(snapshot), policy=self.name)
+
+
+def eft() -> ListPolicy:
+    """Bind each chunk on arrival to the device where it ends first, loads and hits included.
+
+    Source: minimum completion time, the immediate mode of Maheswaran, Ali, Siegel, Hensgen,
+    Freund, HCW 1999. Rule: arrival order; earliest finish under the state that the lists leave
+    behind; final. Deviations: the finish includes loads, evictions and cached prefixes, where the
+    original has a fixed table of execution times.
+    """
+    return ListPolicy(name="eft", rank=arrival, measure=StateFinish, binding="immediate")
 
 
 class IdleAffinity:

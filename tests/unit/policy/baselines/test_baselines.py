@@ -5,7 +5,7 @@ Models: A (0) and B (1), one fits at a time; a load takes 10 s. A call is 100 pr
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from tests.strategies import Box, Kind, Node, make_snapshot
 
@@ -18,9 +18,9 @@ A, B = 0, 1
 MODELS = (Kind(), Kind())
 
 
-def policy(name: str) -> Policy:
+def policy(name: str, **options: Any) -> Policy:
     """Return a fresh policy object."""
-    return cast("Policy", build("policy", name))
+    return cast("Policy", build("policy", name, **options))
 
 
 def ready(*models: int) -> list[Node]:
@@ -35,11 +35,19 @@ def numbered(snapshot: Snapshot, plan: Plan) -> list[list[int]]:
 
 
 def step(
-    name: str, nodes: Sequence[Node], devices: Sequence[Box], memo: Memo | None = None
+    name: str,
+    nodes: Sequence[Node],
+    devices: Sequence[Box],
+    memo: Memo | None = None,
+    **more: Any,
 ) -> tuple[list[list[int]], Memo | None]:
-    """Plan once; return the lists as instance numbers, and the memo."""
-    snapshot = make_snapshot(nodes, devices, MODELS)
-    plan = policy(name).plan(snapshot, memo)
+    """Plan once; return the lists as instance numbers, and the memo.
+
+    `more` goes to `make_snapshot`, but `options` to the policy.
+    """
+    options = more.pop("options", {})
+    snapshot = make_snapshot(nodes, devices, MODELS, **more)
+    plan = policy(name, **options).plan(snapshot, memo)
     return numbered(snapshot, plan), plan.memo
 
 

@@ -23,20 +23,42 @@ def calls() -> list[Node]:
     ("name", "lists"),
     [
         # Ends now: 1, 2 at 2 s; then 5 at 2 + 3, 4 at 2 + 4, 3 at 5 + 6, all where they are warm.
-        ("min-min", [[1, 5, 3], [2, 4]]),
+        ("min-min-state", [[1, 5, 3], [2, 4]]),
         # Best ends 2 2 6 4 3: 3 first. Then 5 (9, not 13), 1 (11, not 12), then 4 before 2.
-        ("max-min", [[3, 5, 1], [4, 2]]),
+        ("max-min-state", [[3, 5, 1], [4, 2]]),
         # All lose 10 s elsewhere: 1. Behind it 2 and 4 would lose 12: 2. Then 3, 4, 5 lose 10
         # again: 3; now 4 would lose 16 (6 or 22), 5 only 4 (11 or 15): 4, then 5.
-        ("sufferage", [[1, 3, 5], [2, 4]]),
+        ("sufferage-state", [[1, 3, 5], [2, 4]]),
     ],
 )
-def test_five_calls(name: str, lists: list[list[int]]) -> None:
-    """Each rule step by step."""
+def test_five_calls_under_the_state(name: str, lists: list[list[int]]) -> None:
+    """Each rule step by step, loads counted."""
     assert step(name, calls(), DEVICES)[0] == lists
 
 
-@pytest.mark.parametrize("name", ["min-min", "max-min", "sufferage"])
+@pytest.mark.parametrize(
+    ("name", "lists"),
+    [
+        # 1 at 1 s on device 1; 2 at 2 s on either: 0. 5 at 1 + 1.5; 4 at 2.5 + 2; 3 at 4.5 + 3.
+        ("min-min", [[2], [1, 5, 4, 3]]),
+        # Best ends 1 1 3 2 1.5: 3 on 1. Then 4 (4, not 5) on 0; 5 (4.5, not 7) on 1; 1 before 2
+        # (5.5, not 6) on 1; 2 (6, not 6.5) on 0.
+        ("max-min", [[4, 2], [3, 5, 1]]),
+        # Losses 1 1 3 2 1.5: 3 on 1. Then 2 2 1 1.5: 1 on 0. Then 2: 0, 4: 1, 5: .5: 4 on 1.
+        # Then 2: 2, 5: 1.5: 2 on 0. 5 ends at 6.5 on 1, 7 on 0.
+        ("sufferage", [[1, 2], [3, 4, 5]]),
+    ],
+)
+def test_five_calls_as_published(name: str, lists: list[list[int]]) -> None:
+    """Each rule step by step; device 1 is twice as fast, and what is loaded is not seen."""
+    devices = (Box(resident={A: (-1, -1)}), Box(speed=2.0))
+    assert step(name, calls(), devices)[0] == lists
+
+
+NAMES = [rule + kind for rule in ("min-min", "max-min", "sufferage") for kind in ("", "-state")]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_what_cannot_run_is_left_out(name: str) -> None:
     """A call that fits nowhere is in no list; with one host there is no second best."""
     nodes = ready(A, B)
