@@ -20,8 +20,10 @@ from fate.registry import BUILTIN, build
 every_policy = pytest.mark.parametrize("name", sorted(BUILTIN["policy"]))
 
 #: Rivals side by side, by the first letter; each planner on its own.
-GROUPS = [tuple(group) for _, group in groupby(sorted(RIVALS), key=lambda name: name[0])]
-GROUPS += [(name,) for name in PLANNERS if name in BUILTIN["policy"]]
+GROUPS = [
+    *(tuple(group) for _, group in groupby(sorted(RIVALS), key=lambda name: name[0])),
+    *((name,) for name in PLANNERS if name in BUILTIN["policy"]),
+]
 
 _ARRAYS = [name for name, kind in Snapshot.__annotations__.items() if "ndarray" in str(kind)]
 
