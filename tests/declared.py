@@ -44,7 +44,7 @@ from fate.drivers.simulate import PLANNING_S
 from fate.drivers.world import Measured, Physics, Truth, declared_in
 from fate.engines.base import CallRequest, CallResult, PromptPart
 from fate.engines.fake import FakeEngine, FakeWork
-from fate.policy.base import Policy
+from fate.policy.base import Lookahead, Policy
 from fate.policy.greedy import greedy_plan
 
 
@@ -223,6 +223,7 @@ class Prefetching:
     """A policy that wants every model on the first device."""
 
     name, eager, inline = "prefetching", False, True
+    lookahead: Lookahead = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Plan as the fallback does, with loads on top."""

@@ -1,21 +1,26 @@
 """Snapshots for tests: random ones for properties, and a builder for hand-made ones."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
-from fate.domain.graph import Chunk
+from fate.core.paths import PathTable
+from fate.domain.cache import PrefixCache
+from fate.domain.graph import Chunk, Segment
 from fate.domain.snapshot import Snapshot
+
+#: Segments as (key, tokens), root first; of a cached path the model's comes first.
+Keys: TypeAlias = tuple[tuple[str, int], ...]
 
 
 class Node(msgspec.Struct, kw_only=True):
     """A call of a hand-made snapshot; `children` are positions in the list of nodes.
 
-    `hits` maps positions in the list of contents to leading tokens held; `reuse` maps other nodes
-    to leading tokens of their content that this node's prompt starts with.
+    `prompt` has the leading segments that others may share, as (key, tokens); the rest of the
+    tokens is the node's own. What a node leaves behind is its prompt and an answer under `left`.
     """
 
     model: int = 0
@@ -29,8 +34,9 @@ class Node(msgspec.Struct, kw_only=True):
     workflow: int = 0
     must_start: bool = False
     children: tuple[int, ...] = ()
-    hits: dict[int, int] = {}
-    reuse: dict[int, int] = {}
+    prompt: tuple[tuple[str, int], ...] = ()
+    left: str = ""
+    released_at_s: float = 0.0
     transfer_s: tuple[float, ...] = ()
     moved: tuple[float, ...] = ()
     move_s: tuple[float, ...] = ()
@@ -55,6 +61,8 @@ class Box(msgspec.Struct, kw_only=True):
     speed: float = 1.0
     parks: bool = False
     parked: dict[int, tuple[int, ...]] = {}
+    cache: int = 0
+    cached: tuple[Keys, ...] = ()
 
 
 class Kind(msgspec.Struct, kw_only=True):
@@ -75,7 +83,7 @@ def make_snapshot(
     models: Sequence[Kind],
     waiting: Sequence[Node] = (),
     *,
-    contents: int = 0,
+    contents: Sequence[Keys] = (),
     now_s: float = 100.0,
     link_s: float = 0.0,
     seed: tuple[int, int] = (0, 1),
@@ -117,7 +125,8 @@ def make_snapshot(
             ],
             dtype=np.uint8,
         ).reshape(shape),
-        hit=_hits(nodes, contents),
+        released_at_s=_f64([n.released_at_s for n in nodes]),
+        **_prefixes(nodes, devices, contents),
         waited_s=_f64([0.0 for _ in ready]),
         must_start=np.array([int(n.must_start) for n in ready], dtype=np.uint8),
         **_edges(nodes),
@@ -152,14 +161,37 @@ def _names(nodes: Sequence[Node], ready: int) -> tuple[list[str], list[Chunk]]:
     return names, chunks[:ready]
 
 
-def _hits(nodes: Sequence[Node], contents: int) -> Any:
-    hit = np.zeros((len(nodes), contents + len(nodes)), dtype=np.int32)
-    for index, node in enumerate(nodes):
-        for content, tokens in node.hits.items():
-            hit[index, content] = tokens
-        for other, tokens in node.reuse.items():
-            hit[index, contents + other] = tokens
-    return hit
+def _prefixes(nodes: Sequence[Node], devices: Sequence[Box], contents: Sequence[Keys]) -> Any:
+    """Number the path nodes of prompts, contents and caches as the core does."""
+    table = PathTable()
+
+    def row(model: str, keys: Sequence[tuple[str, int]]) -> int:
+        return table.row(model, tuple(Segment(key, tokens) for key, tokens in keys))
+
+    models = [f"m{node.model}" for node in nodes]
+    prompts = [row(m, n.prompt) for m, n in zip(models, nodes, strict=True)]
+    left = [
+        row(m, (*n.prompt, (n.left or f"answer-{i}", int(n.output))))
+        for i, (m, n) in enumerate(zip(models, nodes, strict=True))
+    ]
+    held = [row(keys[0][0], keys[1:]) for keys in contents]
+    caches = [PrefixCache(box.cache) for box in devices]
+    for box, cache in zip(devices, caches, strict=True):
+        for clock, keys in enumerate(box.cached, 1):
+            cache.touch(table.nodes(row(keys[0][0], keys[1:])), clock)
+    picture = table.picture(prompts, held + left, [n for c in caches for n in c.nodes])  # type: ignore[misc]
+    place = {int(node): q for q, node in enumerate(picture.nodes)}
+    cached_at = np.full((len(devices), len(place)), -1, np.int64)
+    for d, cache in enumerate(caches):
+        for node, (_, used_at) in cache.nodes.items():
+            cached_at[d, place[node]] = used_at  # type: ignore[index]
+    return {
+        "prompt": picture.prompts,
+        "held": picture.contents,
+        "path_tokens": picture.tokens,
+        "cached_at": cached_at,
+        "cache_tokens": np.array([box.cache for box in devices], np.int64),
+    }
 
 
 def _edges(nodes: Sequence[Node]) -> dict[str, Any]:
@@ -172,6 +204,7 @@ def _edges(nodes: Sequence[Node]) -> dict[str, Any]:
         "child_ptr": _i32([0, *np.cumsum([len(n.children) for n in nodes])]),
         "child": _i32(child),
         "child_share": _f64([1.0 / parents[c] for c in child]),
+        "child_after_s": _f64([0.5 * (c % 3 == 0) for c in child]),
     }
 
 
@@ -281,8 +314,23 @@ def _nodes(
     return nodes
 
 
+def _keys() -> st.SearchStrategy[Keys]:
+    """Paths in a small tree; a segment has the same tokens wherever it stands."""
+    segments = st.lists(st.sampled_from("abc"), max_size=4)
+    return segments.map(lambda keys: tuple((key, 20 + 7 * ord(key) % 50) for key in keys))
+
+
 @st.composite
-def _boxes(draw: st.DrawFn, models: list[Kind], contents: int) -> list[Box]:
+def _contents(draw: st.DrawFn, models: int) -> list[Keys]:
+    """Up to four paths, each under a model."""
+    return [
+        ((f"m{draw(st.integers(0, models - 1))}", 0), *draw(_keys()))
+        for _ in range(draw(st.integers(0, 4)))
+    ]
+
+
+@st.composite
+def _boxes(draw: st.DrawFn, models: list[Kind], contents: list[Keys]) -> list[Box]:
     boxes: list[Box] = []
     for _ in range(draw(st.integers(1, 4))):
         memory = draw(st.sampled_from([60, 100, 200, 1000]))
@@ -292,17 +340,20 @@ def _boxes(draw: st.DrawFn, models: list[Kind], contents: int) -> list[Box]:
         for model in draw(st.permutations(range(len(models)))):
             if models[model].bytes <= room and draw(st.booleans()):
                 room -= models[model].bytes
-                held = st.integers(-1, contents - 1)
+                held = st.integers(-1, len(contents) - 1)
                 resident[model] = tuple(
                     draw(st.lists(held, min_size=sequences, max_size=sequences))
                 )
-        parks, held = draw(st.booleans()), st.integers(-1, contents - 1)
+        parks, held = draw(st.booleans()), st.integers(-1, len(contents) - 1)
         away = [m for m in range(len(models)) if m not in resident] if parks else []
         parked = {
             m: tuple(draw(st.lists(held, min_size=sequences, max_size=sequences))) for m in away
         }
+        blocks = draw(st.booleans())
         boxes.append(
             Box(
+                cache=draw(st.sampled_from([50, 150, 1000])) if blocks else 0,
+                cached=tuple(draw(_contents(len(models)))) if blocks else (),
                 parks=parks,
                 parked=parked,
                 free_in=tuple(draw(st.lists(_seconds(), min_size=1, max_size=3))),
@@ -331,7 +382,7 @@ def snapshots(draw: st.DrawFn, max_ready: int = 8, max_waiting: int = 6) -> Snap
         )
         for _ in range(draw(st.integers(1, 4)))
     ]
-    contents = draw(st.integers(0, 4))
+    contents = draw(_contents(len(models)))
     count, later = draw(st.integers(0, max_ready)), draw(st.integers(0, max_waiting))
     total = count + later
     ready = draw(_nodes(len(models), 0, count, total, waiting=False))
@@ -339,11 +390,12 @@ def snapshots(draw: st.DrawFn, max_ready: int = 8, max_waiting: int = 6) -> Snap
     boxes = draw(_boxes(models, contents))
     for node in [*ready, *waiting]:
         limit = int(node.tokens)
-        node.hits = {c: draw(st.integers(0, limit)) for c in range(contents) if draw(st.booleans())}
+        node.prompt = draw(_keys())
         if draw(st.booleans()):
             node.moved = tuple(float(draw(st.integers(0, limit - 1))) for _ in boxes)
             node.move_s = tuple(draw(_seconds()) for _ in boxes)
-        node.reuse = {n: draw(st.integers(0, limit)) for n in range(total) if draw(st.booleans())}
+        node.left = draw(st.sampled_from(["", "", "a", "b"]))
+        node.released_at_s = draw(st.sampled_from([0.0, 0.0, 20.0]))
     for box in boxes:
         busy = [
             draw(st.sampled_from([-1, *[n.instance for n in ready]])) if seconds > 0 else -1

@@ -14,7 +14,7 @@ from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
-from fate.policy.base import Policy
+from fate.policy.base import Lookahead, Policy
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import MIN_MIN
@@ -33,6 +33,7 @@ class TimedPolicy:
 
     def __init__(self, policy: Policy, *, ready: int = 0, keep: int = 0) -> None:
         self.name, self.eager, self.inline = policy.name, policy.eager, policy.inline
+        self.lookahead: Lookahead = policy.lookahead
         self.questions: list[Question] = []
         self.seconds: list[float] = []
         self._policy, self._ready, self._keep = policy, ready, keep
@@ -96,7 +97,11 @@ def time_core(records: Sequence[Record], setup: Setup) -> CoreTimes:
         total_s += time.perf_counter() - start_s
         if any(isinstance(command, RequestPlan) for command in commands):
             snapshot_s.append(
-                _seconds(lambda at_s=step.at_s: builder.build(1, at_s, whole_frontier=False))
+                _seconds(
+                    lambda at_s=step.at_s: builder.build(
+                        1, at_s, whole_frontier=False, lookahead="near"
+                    )
+                )
             )
     return CoreTimes(snapshot_s=snapshot_s, total_s=total_s)
 

@@ -17,6 +17,7 @@ from fate.bench.tiers import cluster_job, tier_cluster
 from fate.domain.catalog import Cluster, Link
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 from fate.session import Job
 
 #: Bytes per second of the link between the two devices, by cell.
@@ -29,6 +30,7 @@ class Elsewhere:
     """Sends every call to the device that holds least of its prompt, the emptier list first."""
 
     name, eager, inline = OFF, False, True
+    lookahead: Lookahead = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return the lists."""
@@ -91,4 +93,4 @@ def _linked(cluster: Cluster, bytes_per_s: float) -> Cluster:
 def _held(snapshot: Snapshot, node: int, device: int) -> int:
     """Return the leading tokens of a node's prompt that a device's sequences hold."""
     held = snapshot.content[device, snapshot.model[node]]
-    return max((int(snapshot.hit[node, c]) for c in held.tolist() if c >= 0), default=0)
+    return max((snapshot.shared(node, c) for c in held.tolist() if c >= 0), default=0)

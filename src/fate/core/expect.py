@@ -82,15 +82,20 @@ class Expectation:
 
     def waiting(self, instance: Instance) -> Work:
         """Return what a waiting or expected instance costs as a whole."""
-        if instance.waiting_work is None:
-            stage, items = instance.stage, max(instance.stage.items, 1)
+        return self.part(instance, max(instance.stage.items, 1))
+
+    def part(self, instance: Instance, items: int) -> Work:
+        """Return what some items of a waiting or expected instance cost."""
+        work = instance.waiting_work.get(items)
+        if work is None:
+            stage = instance.stage
             cut = next((i for i, s in enumerate(stage.prompt) if s.key.startswith(ITEM)), None)
             head, tail = stage.prompt[:cut], stage.prompt[cut:] if cut is not None else ()
             rest = float((items - 1) * path_tokens(tail))
-            instance.waiting_work = self._work(
+            work = instance.waiting_work[items] = self._work(
                 instance, Chunk(instance.id, 0, items), _Prompts(head, tail, tail, rest)
             )
-        return instance.waiting_work
+        return work
 
     def chunk(self, instance: Instance, chunk: Chunk) -> Work:
         """Return what a chunk costs whose prompts are known."""
@@ -104,13 +109,17 @@ class Expectation:
         if prompts.last is not prompts.first:
             last = prompts.head + prompts.last
         left = (*last, Segment(item_key(instance.id, chunk.stop - 1), int(expected)))
-        items = chunk.stop - chunk.start
+        items, model = chunk.stop - chunk.start, instance.stage.model
+        path_row = self.paths.row(model, first) if self._cached else EMPTY
+        left_row = self.paths.row(model, left) if self._cached else EMPTY
         return Work(
-            model=self._models[instance.stage.model],
+            model=self._models[model],
             path=first,
             left=left,
-            path_row=self.paths.row(first) if self._cached else EMPTY,
-            left_row=self.paths.row(left) if self._cached else EMPTY,
+            path_row=path_row,
+            left_row=left_row,
+            nodes=self.paths.nodes(path_row),
+            left_nodes=self.paths.nodes(left_row),
             first_tokens=float(path_tokens(first)),
             rest_tokens=prompts.rest_tokens,
             head_tokens=float(path_tokens(prompts.head)),

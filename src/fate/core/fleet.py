@@ -77,7 +77,7 @@ class Fleet:
         if steps is None:
             return False
         state, model = self.devices[d], self.cluster.models[ready.work.model].id
-        sequence, local = state.match(model, ready.work.path)
+        sequence, local = state.match(model, ready.work.path, ready.work.nodes)
         found = self.moving.worth(self.devices, ready.work, d, local) if sequence >= 0 else None
         if found is not None:
             steps.append(Step("move", model, found.seconds))
@@ -86,7 +86,7 @@ class Fleet:
         chain = Chain(d, ready.chunk, ready, steps, sequence, cached=local)
         state.models[model].users += 1
         self.clock += 1
-        state.touch(model, sequence, ready.work.left, self.clock)
+        state.touch(model, sequence, ready.work.left, self.clock, ready.work.left_nodes)
         if sequence >= 0:
             state.models[model].sequences[sequence].busy = True
         self.chains.append(chain)

@@ -56,6 +56,7 @@ class Instance:
 
     `open_items` are neither done nor given up: each is in one of the `open_chunks`, or waits as
     one of `borrowing` for another item's answer. `gone` are the items that were given up.
+    `waiting_work` is what it costs before its prompts are known, by items.
     An expected instance stands for stages of a group that is not revealed yet; it never runs.
     """
 
@@ -85,7 +86,7 @@ class Instance:
     borrowing: set[int] = field(default_factory=set[int])
     gone: set[int] = field(default_factory=set[int])
     failures: dict[int, int] = field(default_factory=dict[int, int])
-    waiting_work: Work | None = None
+    waiting_work: dict[int, Work] = field(default_factory=dict[int, Work])
 
     @property
     def ended(self) -> bool:

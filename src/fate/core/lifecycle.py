@@ -1,7 +1,7 @@
 """Workflows, instances and items: who waits for whom, what is ready, what is over."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fate.core.delays import Delayed
 from fate.core.expect import Expectation
@@ -85,7 +85,7 @@ class Lifecycle:
             self._close(instance, "done")
             self._follow()
             return
-        instance.chunk_items = self.ready.chunk_items(instance)
+        instance.chunk_items = self.ready.chunk_items(instance, len(instance.tails))
         items: Iterable[int] = range(len(event.tails))
         if event.twins or event.done:
             items = sorted(instance.open_items - instance.borrowing)
@@ -194,6 +194,17 @@ class Lifecycle:
             for parent in instance.parents
             for device, items in parent.output_at.items()
         ]
+
+    def not_ready(self) -> Iterator[Instance]:
+        """Yield calls that are going to come, expected ones too, the oldest first."""
+        for instance in self.instances.values():
+            if not instance.live:
+                continue
+            if instance.group is not None:
+                yield from [e for e in instance.group.expected if e.stage.kind == "llm"]
+                yield from [e for e in instance.group.again if e.stage.kind == "llm"]
+            elif instance.status in ("waiting", "expanding") and instance.stage.kind == "llm":
+                yield instance
 
     def is_open(self, instance: InstanceId, item: int) -> bool:
         """Whether an item is not done yet."""

@@ -19,6 +19,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
             third.
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
+        visible_max: bound on all stages in the snapshot of a policy that wants to see all.
         park: save KV states before a model is unloaded and restore them with its next load.
         move: bring KV states from other devices where that is quicker than computing them.
         retry_backoff_s: wait before an item's second attempt [s]; doubles with every further one.
@@ -41,6 +42,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     frontier_max: int = 128
     lookahead_depth: int = 3
     lookahead_max: int = 256
+    visible_max: int = 1024
     park: bool = True
     move: bool = True
     retry_backoff_s: float = 0.0

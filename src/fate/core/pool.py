@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from fate.domain.cache import PathNodes
 from fate.domain.graph import Chunk, Path
 
 
@@ -13,7 +14,7 @@ class Work:
     """What a node costs, before any device is chosen.
 
     `path` is the first item's prompt and `left` what the last item leaves in the cache, with
-    their rows in the path table; the token counts are those of `domain.snapshot`.
+    their rows and nodes in the path table; the token counts are those of `domain.snapshot`.
     """
 
     model: int
@@ -21,6 +22,8 @@ class Work:
     left: Path
     path_row: int
     left_row: int
+    nodes: PathNodes
+    left_nodes: PathNodes
     first_tokens: float
     rest_tokens: float
     head_tokens: float

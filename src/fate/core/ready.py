@@ -57,9 +57,8 @@ class Ready:
         if self.tools:
             self.tools[:] = [c for c in self.tools if not c.instance.startswith(prefix)]
 
-    def chunk_items(self, instance: Instance) -> int:
-        """Items per chunk: about `chunk_s` of work, and enough chunks for every shard."""
-        count = len(instance.tails)
+    def chunk_items(self, instance: Instance, count: int) -> int:
+        """Items per chunk of `count`: about `chunk_s` of work, and enough for every shard."""
         if count == 1:
             return 1
         if self._options.chunk_s == 0:

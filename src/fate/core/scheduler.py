@@ -52,6 +52,7 @@ from fate.domain.messages import (
     WakeAt,
     Woke,
 )
+from fate.policy.base import Lookahead
 from fate.policy.greedy import greedy_plan
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Scheduler:
         *,
         seed: int = 0,
         eager: bool = False,
+        lookahead: Lookahead = "near",
     ) -> None:
         """Start with empty devices and no work.
 
@@ -82,8 +84,10 @@ class Scheduler:
             options: policy-independent options.
             seed: seeds the policy, together with the plan's version.
             eager: the policy binds early: it plans whenever work arrives, over all of it.
+            lookahead: which of the stages that are not ready the policy wants to see.
         """
         self._options, self._eager = options, eager
+        self._lookahead: Lookahead = lookahead
         self._outbox: list[Command] = []
         self._device = {device.id: d for d, device in enumerate(cluster.devices)}
         self.estimator = Estimator(cluster, profile)
@@ -317,7 +321,9 @@ class Scheduler:
             return
         self._version += 1
         self._in_flight, self._stale = True, False
-        snapshot = self._snapshots.build(self._version, now_s, whole_frontier=self._eager)
+        snapshot = self._snapshots.build(
+            self._version, now_s, whole_frontier=self._eager, lookahead=self._lookahead
+        )
         self._outbox.append(
             RequestPlan(
                 version=self._version,
@@ -342,7 +348,9 @@ class Scheduler:
     def _fall_back(self, now_s: float) -> None:
         """No plan in time: start what the greedy plan of the same scores starts."""
         if len(self.lifecycle.pool) and self._dispatch.free_devices():
-            snapshot = self._snapshots.build(self._version, now_s, whole_frontier=False)
+            snapshot = self._snapshots.build(
+                self._version, now_s, whole_frontier=False, lookahead="near"
+            )
             self._dispatch.start_heads(greedy_plan(snapshot), now_s)
             self._dispatch.keep_going(now_s)
 

@@ -1,24 +1,27 @@
 """Builds the picture a policy sees; cost independent of how much work is waiting."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fate.core.fleet import Fleet
-from fate.core.instances import Instance
 from fate.core.lifecycle import Lifecycle
+from fate.core.nodes import (
+    Edge,
+    Nodes,
+    look_everywhere,
+    look_near,
+    ready_nodes,
+)
 from fate.core.options import SchedulerOptions
 from fate.core.paths import EMPTY
-from fate.core.pool import ReadyChunk, Work
+from fate.core.pool import Work
 from fate.domain.catalog import Cluster
 from fate.domain.snapshot import F64, I32, U8, Snapshot
 from fate.domain.state import ParkedState, SequenceSlot
-
-#: Children of one node that a snapshot shows at most, strided over all of them.
-_CHILDREN = 8
+from fate.policy.base import Lookahead
 
 #: Columns of numbers, one for each node.
 _NUMBERS = (
@@ -29,22 +32,8 @@ _NUMBERS = (
     "output_tokens",
     "tail_s",
     "output_bytes",
+    "released_at_s",
 )
-
-
-@dataclass(slots=True)
-class _Nodes:
-    """Frontier chunks, then waiting instances, with the edges between them.
-
-    `owners` has the instance of every node.
-    """
-
-    frontier: list[ReadyChunk]
-    waiting: list[Instance] = field(default_factory=list[Instance])
-    depth_of: dict[int, int] = field(default_factory=dict[int, int])
-    row_of: dict[int, int] = field(default_factory=dict[int, int])
-    edges: list[list[tuple[int, float]]] = field(default_factory=list[list[tuple[int, float]]])
-    owners: list[Instance] = field(default_factory=list[Instance])
 
 
 class SnapshotBuilder:
@@ -60,6 +49,10 @@ class SnapshotBuilder:
             options.frontier_max,
         )
         self._models = {model.id: m for m, model in enumerate(cluster.models)}
+        self._names = [model.id for model in cluster.models]
+        self._cache_tokens = np.array(
+            [d.cache_tokens if d.prefix == "blocks" else 0 for d in cluster.devices], np.int64
+        )
         self._supports = np.array(
             [[cluster.supports(d, m) for d in cluster.devices] for m in cluster.models], np.uint8
         ).reshape(len(cluster.models), len(cluster.devices))
@@ -72,52 +65,48 @@ class SnapshotBuilder:
             max((d.sequences for d in cluster.devices if d.prefix == "sequences"), default=1), 1
         )
         self._pinned = np.repeat((1 - managed).astype(np.uint8), len(cluster.models), axis=1)
+        blocks = np.array([[d.prefix == "blocks"] for d in cluster.devices], np.uint8)
+        self._outlives = np.repeat(blocks, len(cluster.models), axis=1)
         self._no_content = no_content(cluster, self._sequences)
         self._link = link_table(cluster)
         self._linked = bool(self._link.any())
 
-    def build(self, version: int, now_s: float, *, whole_frontier: bool) -> Snapshot:
+    def build(
+        self, version: int, now_s: float, *, whole_frontier: bool, lookahead: Lookahead
+    ) -> Snapshot:
         """Return a snapshot; `whole_frontier` lifts the frontier's bound (early binding)."""
-        pool = self._lifecycle.pool
-        bound = len(pool) if whole_frontier else self._bound
-        nodes = self._nodes(pool.frontier(bound, now_s))
-        works = [ready.work for ready in nodes.frontier]
-        works += [self._lifecycle.expect.waiting(instance) for instance in nodes.waiting]
+        nodes = self._nodes(lookahead, now_s, whole=whole_frontier)
+        works = nodes.works
         state, rows = self._state()
         free_at_s, running = self._slots_now(now_s)
         tables = self._fleet.estimator.tables()
-        model, instance, workflow = _integers(nodes, works)
-        child_ptr, child, child_share = _csr(nodes.edges)
+        model, instance, workflow = _integers(nodes)
         return Snapshot(
             version=version,
             now_s=now_s,
             seed=(self._seed, version),
             clock=self._fleet.clock + 1,
-            ready_total=len(pool),
+            ready_total=len(self._lifecycle.pool),
             chunks=tuple([ready.chunk for ready in nodes.frontier]),
-            node_names=self._names(nodes),
+            node_names=tuple(nodes.names),
             model=model,
             instance=instance,
             workflow=workflow,
-            **_numbers(nodes, works),
+            **_numbers(nodes),
             transfer_s=self._transfer(nodes),
             link=self._link,
             eligible=self._eligible(nodes, model),
-            hit=self._lifecycle.expect.paths.hits(
-                [work.path_row for work in works], rows + [work.left_row for work in works]
-            ),
+            **self._prefixes(works, rows),
             **self._moved(works, model),
             waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
             must_start=np.array([r.overdue_at_s <= now_s for r in nodes.frontier], np.uint8),
-            child_ptr=child_ptr,
-            child=child,
-            child_share=child_share,
+            **_csr(nodes.edges),
             free_at_s=free_at_s,
             **state,
             pinned=self._pinned,
             footprint_bytes=self._footprint,
             memory_bytes=self._memory,
-            parks=self._fleet.parking.table,
+            parks=self._fleet.parking.table | self._outlives,
             running_instance=running,
             load_s=tables.load_s,
             unload_s=tables.unload_s,
@@ -126,40 +115,40 @@ class SnapshotBuilder:
             slowdown=tables.slowdown,
         )
 
-    def _nodes(self, frontier: list[ReadyChunk]) -> _Nodes:
-        """Breadth-first from the frontier: waiting stages within depth and number."""
-        nodes = _Nodes(frontier)
-        layer = [self._lifecycle.instances[ready.chunk.instance] for ready in frontier]
-        nodes.owners = list(layer)
-        nodes.edges = [[] for _ in frontier]
-        rows = list(range(len(frontier)))
-        for _ in range(self._options.lookahead_depth):
-            next_layer: list[Instance] = []
-            for row, instance in zip(rows, layer, strict=True):
-                for child in _strided(instance.next_calls):
-                    if child.status != "waiting":
-                        continue
-                    if child.number not in nodes.row_of:
-                        if len(nodes.waiting) >= self._options.lookahead_max:
-                            continue
-                        nodes.row_of[child.number] = len(frontier) + len(nodes.waiting)
-                        nodes.waiting.append(child)
-                        nodes.edges.append([])
-                        next_layer.append(child)
-                    share = (
-                        child.probability / max(child.calls_left, 1) / max(instance.open_chunks, 1)
-                    )
-                    nodes.edges[row].append((nodes.row_of[child.number], share))
-            layer = next_layer
-            rows = [nodes.row_of[child.number] for child in layer]
-        nodes.owners += nodes.waiting
+    def _nodes(self, lookahead: Lookahead, now_s: float, *, whole: bool) -> Nodes:
+        """The frontier, bounded unless the policy wants all of it, and what is ahead of it."""
+        pool = self._lifecycle.pool
+        bound = self._options.visible_max if lookahead == "all" else self._bound
+        nodes = ready_nodes(pool.frontier(len(pool) if whole else bound, now_s), self._lifecycle)
+        if lookahead == "all":
+            look_everywhere(nodes, self._lifecycle, self._fleet, self._options, now_s)
+        else:
+            look_near(nodes, self._lifecycle, self._options)
         return nodes
 
-    def _names(self, nodes: _Nodes) -> tuple[str, ...]:
-        names = [str(ready.chunk) for ready in nodes.frontier]
-        return tuple(names + [instance.id for instance in nodes.waiting])
+    def _prefixes(self, works: list[Work], rows: list[int]) -> dict[str, Any]:
+        """Path nodes of prompts and contents, and which of them caches of blocks hold."""
+        caches = [state.cache for state in self._fleet.devices]
+        cached = [node for cache in caches if cache is not None for node in cache.nodes]
+        picture = self._lifecycle.expect.paths.picture(
+            [work.path_row for work in works],
+            rows + [work.left_row for work in works],
+            cast("list[int]", cached),
+        )
+        cached_at = np.full((len(caches), len(picture.nodes)), -1, np.int64)
+        for d, cache in enumerate(caches):
+            if cache is not None and cache.nodes:
+                places = np.searchsorted(picture.nodes, np.array(list(cache.nodes), np.int64))
+                cached_at[d, places] = [used_at for _, used_at in cache.nodes.values()]
+        return {
+            "prompt": picture.prompts,
+            "held": picture.contents,
+            "path_tokens": picture.tokens,
+            "cached_at": cached_at,
+            "cache_tokens": self._cache_tokens,
+        }
 
-    def _transfer(self, nodes: _Nodes) -> F64:
+    def _transfer(self, nodes: Nodes) -> F64:
         """Seconds to gather outputs that lie on devices already."""
         seconds = np.zeros((len(nodes.owners), len(self._fleet.devices)))
         if not self._linked:
@@ -169,7 +158,7 @@ class SnapshotBuilder:
                 seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
         return seconds
 
-    def _eligible(self, nodes: _Nodes, model: I32) -> U8:
+    def _eligible(self, nodes: Nodes, model: I32) -> U8:
         usable = [state.usable for state in self._fleet.devices]
         eligible = self._supports[model]
         if not all(usable):
@@ -191,7 +180,7 @@ class SnapshotBuilder:
         )
         rows: list[int] = []
         for d, m, k, sequence in self._contents(resident, used_at):
-            row = self._lifecycle.expect.paths.row(sequence.path)
+            row = self._lifecycle.expect.paths.row(self._names[m], sequence.path)
             if row != EMPTY:
                 content[d, m, k] = len(rows)
                 rows.append(row)
@@ -227,7 +216,8 @@ class SnapshotBuilder:
         models = range(len(self._models))
         held = [(m, c) for m in models for c in moving.contents(self._fleet.devices, m)]
         paths = self._lifecycle.expect.paths
-        hit = paths.hits([w.path_row for w in works], [paths.row(c.path) for _, c in held])
+        rows = [paths.row(self._names[m], content.path) for m, content in held]
+        hit = paths.hits([work.path_row for work in works], rows)
         first = np.array([work.first_tokens for work in works], np.float64)
         table = moving.table(held, model, hit, first)
         moved, move_s = (np.ascontiguousarray(table[:, :, i]) for i in range(2))
@@ -274,16 +264,11 @@ def link_table(cluster: Cluster) -> F64:
     return table
 
 
-def _strided(children: Sequence[Instance]) -> Sequence[Instance]:
-    """Return at most `_CHILDREN` of them, evenly spread."""
-    return children[:: -(-len(children) // _CHILDREN) or 1]
-
-
-def _integers(nodes: _Nodes, works: list[Work]) -> I32:
+def _integers(nodes: Nodes) -> I32:
     """Return each node's model, instance and workflow as rows of one array."""
     return np.array(
         [
-            [work.model for work in works],
+            [work.model for work in nodes.works],
             [owner.number for owner in nodes.owners],
             [owner.workflow.number for owner in nodes.owners],
         ],
@@ -291,11 +276,9 @@ def _integers(nodes: _Nodes, works: list[Work]) -> I32:
     )
 
 
-def _numbers(nodes: _Nodes, works: list[Work]) -> dict[str, F64]:
+def _numbers(nodes: Nodes) -> dict[str, F64]:
     """Return the sizes of nodes; rows of one array, which is made in one go."""
-    owners = nodes.owners
-    items = [ready.chunk.stop - ready.chunk.start for ready in nodes.frontier]
-    items += [instance.stage.items for instance in nodes.waiting]
+    works, owners = nodes.works, nodes.owners
     table = np.array(
         [
             [work.first_tokens for work in works],
@@ -304,16 +287,20 @@ def _numbers(nodes: _Nodes, works: list[Work]) -> dict[str, F64]:
             [work.rest_items for work in works],
             [work.output_tokens for work in works],
             [owner.tail_s for owner in owners],
-            [owner.stage.output_bytes * n for owner, n in zip(owners, items, strict=True)],
+            [owner.stage.output_bytes * n for owner, n in zip(owners, nodes.items, strict=True)],
+            nodes.released_at_s,
         ],
         np.float64,
     )
     return dict(zip(_NUMBERS, table, strict=True))
 
 
-def _csr(edges: list[list[tuple[int, float]]]) -> tuple[I32, I32, F64]:
-    """Return edges as (pointers, targets, weights)."""
-    pointers = np.array([0, *accumulate(map(len, edges))], np.int32)
+def _csr(edges: list[list[Edge]]) -> dict[str, I32 | F64]:
+    """Return edges as pointers, targets, weights and seconds in between."""
     flat = [edge for row in edges for edge in row]
-    targets = np.array([target for target, _ in flat], np.int32)
-    return pointers, targets, np.array([share for _, share in flat], np.float64)
+    return {
+        "child_ptr": np.array([0, *accumulate(map(len, edges))], np.int32),
+        "child": np.array([edge.child for edge in flat], np.int32),
+        "child_share": np.array([edge.share for edge in flat], np.float64),
+        "child_after_s": np.array([edge.after_s for edge in flat], np.float64),
+    }

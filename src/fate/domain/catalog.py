@@ -6,8 +6,10 @@ import msgspec
 
 from fate.domain.errors import FateError
 
-#: How an engine reuses prefixes. `sequences`: k slots, longest common prefix, we choose the slot.
-PrefixKind: TypeAlias = Literal["none", "sequences"]
+#: How an engine reuses prefixes. `sequences`: k slots for each model, longest common prefix, we
+#: choose the slot. `blocks`: one cache of path nodes for all models, least recently used out first,
+#: which outlives unloading, as one in host memory does.
+PrefixKind: TypeAlias = Literal["none", "sequences", "blocks"]
 ModelTask: TypeAlias = Literal["generate", "embed"]
 
 
@@ -37,10 +39,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """A place where calls run: one engine process with a declared memory budget.
 
-    `slots` calls run at once; `sequences` prompts stay cached per resident model. An empty
-    `models` means every model the engine can load. A device that is not `managed` serves its
-    models as they are: nothing is loaded or unloaded there. `park_bytes` of its disk may hold KV
-    states of models that are not loaded; 0 where the engine cannot save them, or shall not.
+    `slots` calls run at once; `sequences` prompts stay cached per resident model, or
+    `cache_tokens` in all where `prefix` is `blocks`. An empty `models` means every model the
+    engine can load. A device that is not `managed` serves its models as they are: nothing is
+    loaded or unloaded there. `park_bytes` of its disk may hold KV states of models that are not
+    loaded; 0 where the engine cannot save them, or shall not.
     """
 
     id: str
@@ -49,6 +52,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     slots: int = 1
     sequences: int = 4
     prefix: PrefixKind = "sequences"
+    cache_tokens: int = 0
     models: tuple[str, ...] = ()
     cores: tuple[int, ...] = ()
     managed: bool = True

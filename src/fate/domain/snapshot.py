@@ -6,6 +6,8 @@ Sizes used in the shapes below:
     D  devices                               M  models
     S  compute slots of the widest device    K  sequence slots of the widest device
     P  cached contents: those on devices now, then one that each node would leave behind
+    Q  path nodes: a segment of a prompt behind all segments before it, under one model
+    L  path nodes of the longest prompt or content
     E  edges node -> child within the N nodes
 
 One constructor (`core.snapshot`) fixes dtypes and C order: `i32` ids and tokens, `i64` bytes and
@@ -31,7 +33,8 @@ U8: TypeAlias = NDArray[np.uint8]
 class Snapshot:
     """A frozen picture of the decision to take. Arrays are never written to.
 
-    Nodes (first F rows are the frontier, in arrival order; then waiting stages):
+    Nodes (first F rows are the frontier, in arrival order; then waiting stages, of which a policy
+    sees those near the frontier, or all):
         model: [N] i32 model index. Tools are no nodes: edges pass through them.
         first_tokens: [N] f64 prompt tokens of the node's first item.
         rest_tokens: [N] f64 prompt tokens the other items add after the shared head, summed.
@@ -45,7 +48,8 @@ class Snapshot:
         instance: [N] i32 number of the instance the node belongs to (chunks of one map agree).
         workflow: [N] i32 number of the workflow.
         eligible: [N, D] u1 whether the device can ever run the node.
-        hit: [N, P] i32 leading tokens of the node's first prompt held by content p.
+        released_at_s: [N] f64 expected end of the parents that run now; 0 without any.
+        prompt: [N, L] i32 path nodes of the node's first prompt, root first; -1 behind the last.
         waited_s: [F] f64 seconds since the chunk became ready.
         must_start: [F] u1 the chunk is over its wait bound.
 
@@ -53,11 +57,20 @@ class Snapshot:
             device holds and a move would bring; 0 where there is none.
         move_s: [N, D] f64 seconds to bring it.
 
+    Prefixes:
+        held: [P, L] i32 path nodes of each content; -1 behind the last.
+        path_tokens: [Q, 2] i32 tokens of a path node: its own, and from the root to its end.
+            A node's number is higher than that of the node above it.
+        cached_at: [D, Q] i64 logical time of last use of a path node in a cache of blocks; -1
+            where it is not cached. Caches hold leading nodes only.
+        cache_tokens: [D] i64 tokens that a cache of blocks may hold; 0 without one.
+
     Lookahead:
         child_ptr: [N + 1] i32 and child: [E] i32, edges in CSR form; targets are rows >= F.
         child_share: [E] f64 weight of the edge: 1 / (the child's unfinished parents, tools seen
             through, x chunks of this node's instance still open); the shares of a child never
             add up to more than 1.
+        child_after_s: [E] f64 seconds of the tools in between.
 
     Devices:
         free_at_s: [D, S] f64 when each compute slot is free; <= now_s is idle, inf is no slot.
@@ -105,15 +118,22 @@ class Snapshot:
     instance: I32
     workflow: I32
     eligible: U8
-    hit: I32
+    released_at_s: F64
+    prompt: I32
     moved: F64
     move_s: F64
     waited_s: F64
     must_start: U8
 
+    held: I32
+    path_tokens: I32
+    cached_at: I64
+    cache_tokens: I64
+
     child_ptr: I32
     child: I32
     child_share: F64
+    child_after_s: F64
 
     free_at_s: F64
     resident: U8
@@ -149,7 +169,14 @@ class Snapshot:
 
         Node n, once run, leaves content `contents_now + n`.
         """
-        return self.hit.shape[1] - self.hit.shape[0]
+        return self.held.shape[0] - self.prompt.shape[0]
+
+    def shared(self, node: int, content: int) -> int:
+        """Return the leading tokens of a node's prompt that a content holds."""
+        prompt = self.prompt[node]
+        same = (prompt == self.held[content]) & (prompt >= 0)
+        depth = len(same) if same.all() else int(np.argmin(same))
+        return int(self.path_tokens[prompt[depth - 1], 1]) if depth else 0
 
     def idle(self) -> list[int]:
         """Return the devices with a free slot, in index order."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from fate.domain.cache import PathNodes, PrefixCache
 from fate.domain.catalog import Device
 from fate.domain.graph import Path, path_tokens, shared_tokens
 from fate.domain.messages import ActivityId
@@ -119,7 +120,8 @@ class DeviceState:
     """A device's state. `models` is insertion-ordered by model index of first load.
 
     `most_calls` may run at once: all slots, one while a drained device is on trial, none before.
-    `parked` has the KV states on disk, by model and sequence.
+    `parked` has the KV states on disk, by model and sequence. `cache` holds the prompts of a
+    device whose prefix kind is `blocks`.
     """
 
     device: Device
@@ -130,10 +132,12 @@ class DeviceState:
     parked: dict[str, dict[int, ParkedState]] = field(
         default_factory=dict[str, dict[int, ParkedState]]
     )
+    cache: PrefixCache | None = None
 
     def __post_init__(self) -> None:
         """Trust the device with all its slots."""
         self.most_calls = self.device.slots
+        self._empty_cache()
 
     @property
     def usable(self) -> bool:
@@ -144,8 +148,13 @@ class DeviceState:
         """Bytes held now: everything but models that are only planned."""
         return sum(m.reserved_bytes for m in self.models.values() if m.status != "planned")
 
-    def match(self, model: str, path: Path) -> tuple[int, int]:
-        """Return (free sequence slot to use, cached tokens it gives); (-1, 0) if there is none."""
+    def match(self, model: str, path: Path, nodes: PathNodes) -> tuple[int, int]:
+        """Return (free sequence slot to use, cached tokens it gives); (-1, 0) if there is none.
+
+        A cache of blocks has no slots: it gives the leading `nodes` that it holds.
+        """
+        if self.cache is not None:
+            return -1, int(usable_hit(self.cache.leading(nodes), path_tokens(path)))
         entry = self.models.get(model)
         free = [i for i, s in enumerate(entry.sequences) if not s.busy] if entry else []
         if entry is None or not free:
@@ -155,10 +164,15 @@ class DeviceState:
         best = choose_sequence(hits, [entry.sequences[i].used_at for i in free], tokens)
         return free[best], int(usable_hit(hits[best], tokens))
 
-    def touch(self, model: str, slot: int, path: Path, clock: int) -> None:
-        """Record that `path` now fills a sequence slot (-1: none) and that the model was used."""
+    def touch(self, model: str, slot: int, path: Path, clock: int, nodes: PathNodes) -> None:
+        """Record that a model was used, and where what it leaves behind is cached.
+
+        `path` now fills a sequence slot (-1: none); its `nodes` are in the cache of blocks.
+        """
         entry = self.models[model]
         entry.used_at = clock
+        if self.cache is not None:
+            self.cache.touch(nodes, clock)
         if slot >= 0:
             entry.sequences[slot].path = path
             entry.sequences[slot].used_at = clock
@@ -182,3 +196,8 @@ class DeviceState:
         self.models.clear()
         self.running.clear()
         self.parked.clear()
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        if self.device.prefix == "blocks":
+            self.cache = PrefixCache(self.device.cache_tokens)

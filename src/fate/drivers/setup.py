@@ -46,7 +46,12 @@ class Setup:
     def scheduler(self) -> Scheduler:
         """Return a fresh core."""
         return Scheduler(
-            self.cluster, self.profile, self.options, seed=self.seed, eager=self.policy.eager
+            self.cluster,
+            self.profile,
+            self.options,
+            seed=self.seed,
+            eager=self.policy.eager,
+            lookahead=self.policy.lookahead,
         )
 
 

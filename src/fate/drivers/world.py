@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fate.cost.profile import CallCosts, Profile, guess_costs
 from fate.cost.terms import decode_seconds, prefill_seconds, state_seconds
+from fate.domain.cache import PrefixCache, keyed
 from fate.domain.catalog import Cluster
 from fate.domain.graph import (
     Graph,
@@ -90,6 +91,11 @@ class Physics:
             device.id: device.sequences if device.prefix == "sequences" else 0
             for device in cluster.devices
         }
+        self._caches = {
+            device.id: PrefixCache(device.cache_tokens)
+            for device in cluster.devices
+            if device.prefix == "blocks"
+        }
 
     def fill(self, device: str, model: str, sequence: int, path: Path) -> None:
         """Put a prompt into a sequence: a world may begin in the middle of things."""
@@ -143,6 +149,11 @@ class Physics:
         if 0 <= sequence < self._sequences[device]:
             cached = int(usable_hit(shared_tokens(prompt, self._contents.get(slot, ())), tokens))
             self._contents[slot] = (*prompt, answer)
+        cache = self._caches.get(device)
+        if cache is not None:
+            path = keyed(model, [(segment.key, segment.tokens) for segment in (*prompt, answer)])
+            cached = int(usable_hit(cache.leading(path[:-1]), tokens))
+            cache.touch(path, 0)
         factor = self.factor("call", answer.key, device) * self._slowdown(device, running)
         return Measured(
             cached,

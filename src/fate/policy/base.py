@@ -1,9 +1,13 @@
 """The policy contract."""
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
+
+#: near: generations below the frontier, bounded in number, for a horizon term. all: every visible
+#: stage with every edge, for a search over the whole DAG.
+Lookahead: TypeAlias = Literal["near", "all"]
 
 
 class Policy(Protocol):
@@ -28,6 +32,11 @@ class Policy(Protocol):
     @property
     def inline(self) -> bool:
         """Whether a plan takes microseconds, so that a worker thread costs more than it saves."""
+        ...
+
+    @property
+    def lookahead(self) -> Lookahead:
+        """Which stages that are not ready to see: those `near` the frontier, or `all`."""
         ...
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Orders, work_seconds
 from fate.policy.measures import Measure, Opens, Score
@@ -53,6 +54,11 @@ class ListPolicy:
     def eager(self) -> bool:
         """Immediate binding happens when work arrives, whether or not a device is idle."""
         return self.binding == "immediate"
+
+    @property
+    def lookahead(self) -> Lookahead:
+        """Rules that know only queues need little ahead."""
+        return "near"
 
     @property
     def inline(self) -> bool:

@@ -43,7 +43,7 @@ def test_what_a_model_held_comes_back_with_it() -> None:
     snapshot = hand.snapshot
     content = snapshot.content[0, 0].tolist()
     assert content[1:] == [-1, -1, -1] and snapshot.resident[0].tolist() == [0, 1, 0]
-    assert snapshot.hit[0, content[0]] == 250
+    assert snapshot.shared(0, content[0]) == 250
     hand.plan((chunk,))
     assert hand.one(Unload).park == (0,)
     hand.send(Done(activity=hand.one(Unload).activity))
@@ -63,7 +63,7 @@ def test_what_leaves_shows_where_it_will_be() -> None:
     assert hand.core.fleet.devices[0].models["A"].status == "evicting"
     snapshot = hand.snapshot
     assert snapshot.resident[0].tolist() == [0, 1, 0]
-    assert snapshot.hit[0, snapshot.content[0, 0, 0]] == 250
+    assert snapshot.shared(0, snapshot.content[0, 0, 0]) == 250
     hand.send(Done(activity=unload.activity))
     assert hand.one(Load).model == "B"
 

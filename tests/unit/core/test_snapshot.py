@@ -16,7 +16,9 @@ from fate.domain.snapshot import Snapshot
 SHAPES = {
     "model": "N", "first_tokens": "N", "rest_tokens": "N", "head_tokens": "N", "rest_items": "N",
     "output_tokens": "N", "tail_s": "N", "transfer_s": "ND", "output_bytes": "N", "instance": "N",
-    "workflow": "N", "eligible": "ND", "hit": "NP", "waited_s": "F", "must_start": "F",
+    "workflow": "N", "eligible": "ND", "prompt": "NL", "held": "PL", "path_tokens": "Q2",
+    "cached_at": "DQ", "cache_tokens": "D", "released_at_s": "N", "child_after_s": "E",
+    "waited_s": "F", "must_start": "F",
     "child_ptr": "+", "child": "E", "child_share": "E", "free_at_s": "DS", "resident": "DM",
     "used_at": "DM", "pinned": "DM", "footprint_bytes": "DM", "memory_bytes": "D",
     "content": "DMK", "content_used_at": "DMK", "parks": "DM", "running_instance": "DS",
@@ -24,8 +26,13 @@ SHAPES = {
     "link": "DD2", "moved": "ND", "move_s": "ND",
 }  # fmt: skip
 FLAGS = {"eligible", "must_start", "resident", "pinned", "parks"}
-INDICES = {"model", "instance", "workflow", "hit", "child_ptr", "child", "content"}
-CLOCKS = {"used_at", "footprint_bytes", "memory_bytes", "content_used_at"}
+INDICES = {
+    "model", "instance", "workflow", "prompt", "held", "path_tokens", "child_ptr", "child",
+    "content",
+}  # fmt: skip
+CLOCKS = {
+    "cached_at", "cache_tokens", "used_at", "footprint_bytes", "memory_bytes", "content_used_at",
+}  # fmt: skip
 
 
 def dtype_of(name: str) -> type:
@@ -44,6 +51,7 @@ def check_form(snapshot: Snapshot) -> None:
     size = {
         "N": n, "F": f, "D": d, "M": m, "K": k, "S": snapshot.free_at_s.shape[1], "3": 3, "2": 2,
         "P": snapshot.contents_now + n, "E": len(snapshot.child), "+": n + 1,
+        "L": snapshot.prompt.shape[1], "Q": len(snapshot.path_tokens),
     }  # fmt: skip
     for name, letters in SHAPES.items():
         array = getattr(snapshot, name)
@@ -87,8 +95,8 @@ def test_a_small_case_by_hand() -> None:
     assert snapshot.content[0].tolist() == [[0, -1, -1, -1], [-1] * 4, [-1] * 4]
     assert snapshot.content[1, 1].tolist() == [1, -1, -1, -1]
     # w/s1 shares A's system prompt with warm-A, nothing with B's call or with C's.
-    assert snapshot.hit[1].tolist() == [250, 0, 0, 342]
-    assert snapshot.hit[0].tolist() == [0, 0, 310, 0]
+    assert [snapshot.shared(1, c) for c in range(4)] == [250, 0, 0, 342]
+    assert [snapshot.shared(0, c) for c in range(4)] == [0, 0, 310, 0]
     assert snapshot.child_ptr.tolist() == [0, 1, 1]
     assert (snapshot.child.tolist(), snapshot.child_share.tolist()) == ([1], [1.0])
     assert snapshot.tail_s[0] == pytest.approx(0.002 + 342 / 2500 + 32 / 460, rel=1e-6)

@@ -134,7 +134,7 @@ def test_a_map_of_ten_thousand_items_stays_within_the_frontier() -> None:
     hand.expand()
     assert hand.snapshot.frontier == 32
     assert hand.snapshot.ready_total == 10_000
-    assert hand.snapshot.hit.shape[0] == 32 + 3
+    assert hand.snapshot.prompt.shape[0] == 32 + 3
 
 
 def test_lengths_seen_correct_what_is_expected_of_the_next_ones() -> None:

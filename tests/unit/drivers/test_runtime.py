@@ -44,7 +44,7 @@ from fate.registry import BUILTIN, build
 
 if TYPE_CHECKING:
     from fate.engines.fake import FakeEngine
-    from fate.policy.base import Policy
+    from fate.policy.base import Lookahead, Policy
 
 
 def setup_of(on: Cluster | None = None, policy: str = "late-eft") -> Setup:
@@ -429,6 +429,7 @@ class Buggy:
     """A policy that raises."""
 
     name, eager, inline = "buggy", False, False
+    lookahead: "Lookahead" = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Divide by zero."""

@@ -14,6 +14,7 @@ from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
+from fate.policy.base import Lookahead
 from fate.policy.greedy import greedy_plan
 
 
@@ -35,6 +36,7 @@ class Greedy:
     """The core's own policy, as a policy."""
 
     name, eager, inline = "greedy", False, False
+    lookahead: Lookahead = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return the greedy plan."""

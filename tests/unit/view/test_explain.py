@@ -40,7 +40,7 @@ def explained(
     nodes: Sequence[Node], boxes: Sequence[Box], *orders: Sequence[int], chunk: int = 0
 ) -> Decision:
     """Explain one chunk of a hand-made plan."""
-    snapshot = make_snapshot(nodes, boxes, MODELS, contents=1)
+    snapshot = make_snapshot(nodes, boxes, MODELS, contents=[(("m0", 0), ("system", 60))])
     plan = Plan(
         policy="fate",
         orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
@@ -52,7 +52,7 @@ def explained(
 def test_terms_of_a_warm_and_a_cold_device() -> None:
     """Warm with a prefix: prefill of the rest and decode. Cold and full: unload and load too."""
     warm, cold = explained(
-        [Node(hits={0: 60})], [Box(resident={0: (0,)}), Box(resident={1: ()})], [0], []
+        [Node(prompt=(("system", 60),))], [Box(resident={0: (0,)}), Box(resident={1: ()})], [0], []
     ).options
     assert warm.terms is not None and cold.terms is not None
     assert msgspec.structs.astuple(warm.terms) == pytest.approx((0, 0, 0, 0, 0.4, 1.0, 0))

@@ -12,6 +12,7 @@ from math import inf
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Orders
 from fate.policy.measures import Finish, StateFinish
@@ -42,6 +43,7 @@ class BatchMode:
     finish: type[Finish | StateFinish]
 
     eager = False
+    lookahead: Lookahead = "near"
     inline = True
     lookahead = "near"
 

@@ -7,6 +7,7 @@ import msgspec
 from fate.cost.terms import prefill_seconds
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 from fate.policy.greedy import greedy_plan
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Bench, Placement, appraise, commit
@@ -25,6 +26,7 @@ class LateEft:
 
     name = "late-eft"
     eager = False
+    lookahead: Lookahead = "near"
     inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
@@ -55,6 +57,7 @@ class IdleAffinity:
 
     name = "idle-affinity"
     eager = False
+    lookahead: Lookahead = "near"
     inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fate.domain.state import usable_hit
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Future, Orders, appraise, benches, work_seconds
+from fate.policy.kernel.reference import Future, Orders, appraise, benches, shared, work_seconds
 
 if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver, IntVar, LinearExprT
@@ -152,9 +152,9 @@ class _Form:
 
     def _saving(self, node: int, device: int, cached: float) -> tuple[float, frozenset[int]]:
         """Return what the best earlier neighbour's content would save, and who leaves as much."""
-        p, hit = self.p, self.p.hit[node]
+        p = self.p
         left = {
-            other: hit[p.contents_now + other]
+            other: shared(p, node, p.contents_now + other)
             for other in self.order[: self.order.index(node)]
             if p.model[other] == p.model[node]
         }

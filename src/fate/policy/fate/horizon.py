@@ -36,7 +36,8 @@ def seen(snapshot: Snapshot, options: FateOptions) -> Snapshot:
     if not options.locality:
         blind |= _zero(snapshot, "transfer_s", "link")
     if not options.prefix:
-        blind |= _zero(snapshot, "hit", "moved", "move_s")
+        blind |= _zero(snapshot, "moved", "move_s")
+        blind["prompt"] = np.full_like(snapshot.prompt, -1)
     return dataclasses.replace(snapshot, **blind) if blind else snapshot
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 from fate.policy.fate import cpsat
 from fate.policy.fate.candidates import (
     Candidate,
@@ -59,6 +60,7 @@ class FatePolicy:
 
     name = "fate"
     eager = False
+    lookahead: Lookahead = "near"
     inline = False
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options

@@ -232,12 +232,13 @@ def _sample() -> Snapshot:
         "first_tokens": row, "rest_tokens": row, "head_tokens": row, "rest_items": row,
         "output_tokens": row, "tail_s": row, "transfer_s": square, "output_bytes": row,
         "moved": square, "move_s": square,
-        "waited_s": row, "child_share": (0,), "free_at_s": square, "load_s": square,
-        "unload_s": square, "prefill": (1, 1, 3), "decode": (1, 1, 3), "slowdown": square,
-        "link": (1, 1, 2),
+        "waited_s": row, "child_share": (0,), "child_after_s": (0,), "released_at_s": row,
+        "free_at_s": square, "load_s": square, "unload_s": square, "prefill": (1, 1, 3),
+        "decode": (1, 1, 3), "slowdown": square, "link": (1, 1, 2),
     }  # fmt: skip
     integers: dict[str, tuple[int, ...]] = {
-        "model": row, "instance": row, "workflow": row, "hit": square, "child_ptr": (2,),
+        "model": row, "instance": row, "workflow": row, "prompt": square, "held": square,
+        "path_tokens": (1, 2), "cached_at": square, "cache_tokens": row, "child_ptr": (2,),
         "child": (0,), "content": cube, "running_instance": square, "used_at": square,
         "footprint_bytes": square, "memory_bytes": row, "content_used_at": cube,
         "resident": square, "pinned": square, "eligible": square, "must_start": row,

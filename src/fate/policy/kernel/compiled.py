@@ -32,6 +32,7 @@ from fate.policy.kernel.problem import (
     MOVE,
     MOVED,
     OUTPUT,
+    OWN,
     PARKS,
     PINNED,
     PREFILL,
@@ -41,6 +42,7 @@ from fate.policy.kernel.problem import (
     TAIL,
     TRANSFER,
     UNLOAD,
+    UPTO,
     USED,
     Problem,
 )
@@ -74,6 +76,7 @@ LOADED, UNTIL, CLOCK = 0, 1, 0
 class State(NamedTuple):
     """Scratch state of all devices, see `reference.Bench`, packed like `Problem`.
 
+    cached [D, Q + 1] as in `Problem`, with the tokens used in the last column;
     free_at_s [D, S]; model_s [D, M + 1, 2] loaded and used until, in the last row the loader's;
     store [D, M + 1, 2] resident and used, in the last row the clock; content [D, M, K, 2];
     gone [1 + M] a count, then that many models; hits [1 + K].
@@ -85,6 +88,7 @@ class State(NamedTuple):
     content: I64
     gone: I64
     hits: I64
+    cached: I64
 
 
 @inline
@@ -102,6 +106,12 @@ def reset(p: Problem, s: State, device: int) -> None:
         for k in range(p.content.shape[2]):
             s.content[device, model, k, HELD] = p.content[device, model, k, HELD]
             s.content[device, model, k, HELD_USED] = p.content[device, model, k, HELD_USED]
+    if p.cached[device, -1]:
+        s.cached[device, -1] = 0
+        for node in range(p.path_tokens.shape[0]):
+            s.cached[device, node] = p.cached[device, node]
+            if p.cached[device, node] >= 0:
+                s.cached[device, -1] += p.path_tokens[node, OWN]
 
 
 @jit
@@ -115,6 +125,7 @@ def fresh_state(p: Problem) -> State:
         np.zeros(p.content.shape, np.int64),
         np.zeros(1 + models, np.int64),
         np.zeros(1 + p.content.shape[2], np.int64),
+        np.zeros(p.cached.shape, np.int64),
     )
     for device in range(devices):
         reset(p, s, device)
@@ -176,12 +187,59 @@ def evictions(p: Problem, s: State, device: int, model: int) -> bool:
 
 
 @inline
+def shared(p: Problem, node: int, content: int) -> int:
+    """See `reference.shared`."""
+    tokens = 0
+    for k in range(p.prompt.shape[1]):
+        mine = p.prompt[node, k]
+        if mine < 0 or mine != p.held[content, k]:
+            break
+        tokens = p.path_tokens[mine, UPTO]
+    return tokens
+
+
+@inline
+def leading(p: Problem, s: State, device: int, node: int) -> int:
+    """See `reference.leading`."""
+    tokens = 0
+    for k in range(p.prompt.shape[1]):
+        path_node = p.prompt[node, k]
+        if path_node < 0 or s.cached[device, path_node] < 0:
+            break
+        tokens = p.path_tokens[path_node, UPTO]
+    return tokens
+
+
+@jit
+def cache(p: Problem, s: State, device: int, node: int) -> None:
+    """See `reference.cache`."""
+    for k in range(p.held.shape[1]):
+        path_node = p.held[p.contents_now + node, k]
+        if path_node < 0:
+            break
+        if s.cached[device, path_node] < 0:
+            s.cached[device, -1] += p.path_tokens[path_node, OWN]
+        s.cached[device, path_node] = s.store[device, -1, CLOCK]
+    while s.cached[device, -1] > p.cached[device, -1]:
+        oldest = -1
+        for path_node in range(p.path_tokens.shape[0]):
+            if s.cached[device, path_node] >= 0 and (
+                oldest < 0 or s.cached[device, path_node] <= s.cached[device, oldest]
+            ):
+                oldest = path_node
+        s.cached[device, oldest] = -1
+        s.cached[device, -1] -= p.path_tokens[oldest, OWN]
+
+
+@inline
 def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, float]:
-    model, count = p.ids[node, MODEL], 0
+    model, count, tokens = p.ids[node, MODEL], 0, p.sizes[node, FIRST]
+    if p.cached[device, -1]:
+        return -1, usable_hit(float(leading(p, s, device, node)), tokens)
     for k in range(p.content.shape[2]):
         content = s.content[device, model, k, HELD]
         if content != -2:
-            s.hits[count] = p.hit[node, content] if content >= 0 else 0
+            s.hits[count] = shared(p, node, content) if content >= 0 else 0
             count += 1
     if count == 0:
         return -1, 0.0
@@ -191,7 +249,6 @@ def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, f
             best = k
         if s.content[device, model, k, HELD_USED] < s.content[device, model, oldest, HELD_USED]:
             oldest = k
-    tokens = p.sizes[node, FIRST]
     if s.hits[best] < MIN_MATCH * tokens or s.hits[best] <= 0:
         best = oldest
     return best, usable_hit(float(s.hits[best]), tokens)
@@ -276,6 +333,8 @@ def run(p: Problem, s: State, device: int, node: int) -> float:
     if sequence >= 0:
         s.content[device, model, sequence, HELD] = p.contents_now + node
         s.content[device, model, sequence, HELD_USED] = s.store[device, -1, CLOCK]
+    if p.cached[device, -1]:
+        cache(p, s, device, node)
     s.model_s[device, model, UNTIL] = max(s.model_s[device, model, UNTIL], finish_s)
     s.free_at_s[device, slot] = finish_s
     s.store[device, -1, CLOCK] += 1

@@ -12,6 +12,8 @@ from fate.policy.kernel.compiled import (
     evictions,
     fresh_state,
     jit,
+    leading,
+    shared,
     usable_hit,
     work_seconds,
 )
@@ -24,6 +26,7 @@ from fate.policy.kernel.problem import (
     MODEL,
     PARKS,
     RESIDENT,
+    SHARE,
     TRANSFER,
     UNLOAD,
     Problem,
@@ -70,17 +73,19 @@ def _seconds(
     lost = -1
     if count > 0 and over.device[0] == device and p.ids[over.node[0], MODEL] == model:
         lost = over.overwritten[0]
+    if p.cached[device, -1]:
+        best = leading(p, s, device, node)
     for k in range(p.content.shape[2]):
         content = s.content[device, model, k, HELD]
         if content >= 0 and k != lost:
-            best = max(best, p.hit[node, content])
+            best = max(best, shared(p, node, content))
     for i in range(count):
         if over.device[i] != device:
             continue
         other = over.node[i]
         if p.ids[other, MODEL] == model:
             resident = True
-            best = max(best, p.hit[node, p.contents_now + other])
+            best = max(best, shared(p, node, p.contents_now + other))
         elif resident and present.gone[device, p.ids[other, MODEL], model]:
             resident = False
             if not p.store[device, model, PARKS]:
@@ -142,7 +147,7 @@ def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> fl
             if level == 0:
                 return below_s
             walk, sums = over.walk[level], over.sums[level]
-            share = p.child_share[walk[EDGE]]
+            share = p.edges[walk[EDGE], SHARE]
             sums[TOTAL] = sums[TOTAL] + share * (sums[BEST] + p.weights.gamma * below_s)
             walk[EDGE] += walk[STRIDE]
             continue

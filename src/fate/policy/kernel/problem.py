@@ -53,13 +53,19 @@ class Plain(NamedTuple):
     output_bytes: list[float]
     instance: list[int]
     eligible: list[list[int]]
-    hit: list[list[int]]
+    released_at_s: list[float]
+    prompt: list[list[int]]
     moved: list[list[float]]
     move_s: list[list[float]]
     must_start: list[int]
+    held: list[list[int]]
+    path_tokens: list[list[int]]
+    cached_at: list[list[int]]
+    cache_tokens: list[int]
     child_ptr: list[int]
     child: list[int]
     child_share: list[float]
+    child_after_s: list[float]
     free_at_s: list[list[float]]
     resident: list[list[int]]
     used_at: list[list[int]]
@@ -84,13 +90,15 @@ class Plain(NamedTuple):
 
 
 # Columns of the packed tables of `Problem`.
-FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES = range(7)
+FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES, RELEASED = range(8)
 MODEL, INSTANCE, MUST = range(3)
 ELIGIBLE, TRANSFER, MOVED, MOVE = range(4)
 FREE, SLOWDOWN, RUNNING = range(3)
 LOAD, UNLOAD, PREFILL, DECODE = 0, 1, 2, 5
 RESIDENT, USED, PINNED, FOOTPRINT, MEMORY, PARKS = range(6)
 HELD, HELD_USED = range(2)
+OWN, UPTO = range(2)
+SHARE, AFTER = range(2)
 
 
 class Problem(NamedTuple):
@@ -99,8 +107,9 @@ class Problem(NamedTuple):
     Columns are packed into few tables, because the time to compile a function grows with the
     number of arrays it is handed: 48 s with one array per field, half of that now.
 
-    sizes [N, 7] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 3] f64,
-    rates [D, M, 8] f64, store [D, M, 6] i64, content [D, M, K, 2] i64; the rest as in `Plain`.
+    sizes [N, 8] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 3] f64,
+    rates [D, M, 8] f64, store [D, M, 6] i64, content [D, M, K, 2] i64, edges [E, 2] f64,
+    cached [D, Q + 1] i64 with the cache's budget in the last column; the rest as in `Plain`.
     """
 
     weights: Weights
@@ -111,10 +120,13 @@ class Problem(NamedTuple):
     sizes: F64
     ids: I64
     cells: F64
-    hit: I32
+    prompt: I32
+    held: I32
+    path_tokens: I32
+    cached: I64
     child_ptr: I64
     child: I64
-    child_share: F64
+    edges: F64
     slots: F64
     rates: F64
     store: I64
@@ -136,12 +148,13 @@ _NODE_FIELDS = frozenset(
         "output_bytes",
         "instance",
         "eligible",
-        "hit",
+        "released_at_s",
+        "prompt",
         "moved",
         "move_s",
     }
 )
-_EDGE_FIELDS = frozenset({"child_ptr", "child", "child_share"})
+_EDGE_FIELDS = frozenset({"child_ptr", "child", "child_share", "child_after_s"})
 _FIELDS = Plain._fields[5:]
 _FRONTIER_FIELDS = tuple(name for name in _FIELDS if name not in _EDGE_FIELDS)
 
@@ -173,7 +186,7 @@ def plain(snapshot: Snapshot, weights: Weights, *, lookahead: bool = True) -> Pl
         for name in _FRONTIER_FIELDS:
             array = getattr(snapshot, name)
             values[name] = (array[:frontier] if name in cut else array).tolist()
-        values.update(child_ptr=[0] * (frontier + 1), child=[], child_share=[])
+        values.update(child_ptr=[0] * (frontier + 1), child=[], child_share=[], child_after_s=[])
     return Plain(
         weights,
         float(snapshot.now_s),
@@ -198,13 +211,18 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
         int(s.clock),
         s.frontier,
         s.contents_now,
-        _pack([*columns, s.tail_s, s.output_bytes], np.float64),
+        _pack([*columns, s.tail_s, s.output_bytes, s.released_at_s], np.float64),
         _pack([s.model, s.instance, must], np.int64),
         _pack([s.eligible, s.transfer_s, s.moved, s.move_s], np.float64),
-        np.require(s.hit, np.int32, ["C", "W"]),
+        np.require(s.prompt, np.int32, ["C", "W"]),
+        np.require(s.held, np.int32, ["C", "W"]),
+        np.require(s.path_tokens, np.int32, ["C", "W"]),
+        np.ascontiguousarray(
+            np.concatenate([s.cached_at, s.cache_tokens[:, None]], axis=1), dtype=np.int64
+        ),
         np.require(s.child_ptr, np.int64, ["C", "W"]),
         np.require(s.child, np.int64, ["C", "W"]),
-        np.require(s.child_share, np.float64, ["C", "W"]),
+        _pack([s.child_share, s.child_after_s], np.float64),
         _pack([s.free_at_s, s.slowdown, s.running_instance], np.float64),
         np.ascontiguousarray(np.concatenate(rates, axis=-1), dtype=np.float64),
         _pack([s.resident, s.used_at, s.pinned, s.footprint_bytes, memory, s.parks], np.int64),

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 
 from fate.cost.terms import call_seconds
 from fate.domain.state import choose_evictions, choose_sequence, usable_hit
-from fate.policy.kernel.problem import Plain
+from fate.policy.kernel.problem import OWN, UPTO, Plain
 
 #: Node indices by device, in the order in which they are to run.
 Orders: TypeAlias = list[list[int]]
@@ -29,6 +29,9 @@ class Bench:
     """The state of one device while a list is replayed on it."""
 
     __slots__ = (
+        "cache_tokens",
+        "cached_at",
+        "cached_tokens",
         "clock",
         "content",
         "content_used_at",
@@ -53,6 +56,15 @@ class Bench:
         self.used_until_s = [-inf] * models
         self.loader_at_s = -inf
         self.parks = p.parks[device]
+        self.cache_tokens = p.cache_tokens[device]
+        self.cached_at, self.cached_tokens = p.cached_at[device], 0
+        if self.cache_tokens:
+            self.cached_at = list(self.cached_at)
+            self.cached_tokens = sum(
+                tokens[0]
+                for tokens, used_at in zip(p.path_tokens, self.cached_at, strict=True)
+                if used_at >= 0
+            )
 
 
 class Placement(NamedTuple):
@@ -105,13 +117,34 @@ def evictions(p: Plain, bench: Bench, device: int, model: int) -> list[int] | No
     return None if chosen is None else [movable[i] for i in chosen]
 
 
+def shared(p: Plain, node: int, content: int) -> int:
+    """Return the leading tokens of a node's prompt that a content holds."""
+    tokens = 0
+    for mine, theirs in zip(p.prompt[node], p.held[content], strict=True):
+        if mine < 0 or mine != theirs:
+            break
+        tokens = p.path_tokens[mine][UPTO]
+    return tokens
+
+
+def leading(p: Plain, bench: Bench, node: int) -> int:
+    """Return the leading tokens of a node's prompt that a cache of blocks holds."""
+    tokens = 0
+    for path_node in p.prompt[node]:
+        if path_node < 0 or bench.cached_at[path_node] < 0:
+            break
+        tokens = p.path_tokens[path_node][UPTO]
+    return tokens
+
+
 def find_sequence(p: Plain, bench: Bench, node: int) -> tuple[int, float]:
     """Return (sequence slot, cached tokens) for a call, its model being loaded; -1 is no slot."""
-    model, hit = p.model[node], p.hit[node]
-    hits = [hit[c] if c >= 0 else 0 for c in bench.content[model] if c != -2]
+    model, tokens = p.model[node], p.first_tokens[node]
+    if bench.cache_tokens:
+        return -1, float(usable_hit(leading(p, bench, node), tokens))
+    hits = [shared(p, node, c) if c >= 0 else 0 for c in bench.content[model] if c != -2]
     if not hits:
         return -1, 0.0
-    tokens = p.first_tokens[node]
     slot = choose_sequence(hits, bench.content_used_at[model][: len(hits)], tokens)
     return slot, float(usable_hit(hits[slot], tokens))
 
@@ -179,9 +212,28 @@ def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> None:
     if placed.sequence >= 0:
         bench.content[model][placed.sequence] = p.contents_now + node
         bench.content_used_at[model][placed.sequence] = bench.clock
+    if bench.cache_tokens:
+        cache(p, bench, node)
     bench.used_until_s[model] = max(bench.used_until_s[model], placed.finish_s)
     bench.free_at_s[placed.slot] = placed.finish_s
     bench.clock += 1
+
+
+def cache(p: Plain, bench: Bench, node: int) -> None:
+    """Put what a call leaves behind into a cache of blocks, see `domain.cache`."""
+    for path_node in p.held[p.contents_now + node]:
+        if path_node < 0:
+            break
+        if bench.cached_at[path_node] < 0:
+            bench.cached_tokens += p.path_tokens[path_node][OWN]
+        bench.cached_at[path_node] = bench.clock
+    while bench.cached_tokens > bench.cache_tokens:
+        oldest = -1
+        for path_node, used_at in enumerate(bench.cached_at):
+            if used_at >= 0 and (oldest < 0 or used_at <= bench.cached_at[oldest]):
+                oldest = path_node  # of a path that was used at once the deepest
+        bench.cached_at[oldest] = -1
+        bench.cached_tokens -= p.path_tokens[oldest][OWN]
 
 
 def replay(p: Plain, orders: Orders) -> list[float]:

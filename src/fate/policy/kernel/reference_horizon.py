@@ -25,6 +25,8 @@ from fate.policy.kernel.reference import (
     appraise,
     benches,
     evictions,
+    leading,
+    shared,
     work_seconds,
 )
 
@@ -155,20 +157,22 @@ def _best_device(
 
 def _seconds(p: Plain, present: Present, overlay: list[Tentative], node: int, device: int) -> float:
     """Return swap, prefill and decode seconds of a node on a device under an overlay."""
-    model, hit = p.model[node], p.hit[node]
-    bench = present.benches[device]
+    model, bench = p.model[node], present.benches[device]
     resident, best = bool(bench.resident[model]), 0
+    if bench.cache_tokens:
+        best = leading(p, bench, node)
     lost = -1
     if overlay and overlay[0].device == device and overlay[0].model == model:
         lost = overlay[0].sequence
     for slot, content in enumerate(bench.content[model]):
         if content >= 0 and slot != lost:
-            best = max(best, hit[content])
+            best = max(best, shared(p, node, content))
     for tentative in overlay:
         if tentative.device != device:
             continue
         if tentative.model == model:
-            resident, best = True, max(best, hit[p.contents_now + tentative.node])
+            resident = True
+            best = max(best, shared(p, node, p.contents_now + tentative.node))
         elif resident and model in (present.gone[device][tentative.model] or ()):
             resident = False
             best = best if p.parks[device][model] else 0

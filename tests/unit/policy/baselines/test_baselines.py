@@ -212,7 +212,8 @@ class TestIdleAffinity:
     def test_a_cached_prefix_is_cheaper(self) -> None:
         """Of two calls on a loaded model, the one whose prompt is half cached goes first."""
         nodes = ready(A, A)
-        nodes[1].hits = {0: 50}
-        snapshot = make_snapshot(nodes, [Box(resident={A: (0, -1)})], MODELS, contents=1)
+        nodes[1].prompt = (("system", 50),)
+        held = ((f"m{A}", 0), ("system", 50))
+        snapshot = make_snapshot(nodes, [Box(resident={A: (0, -1)})], MODELS, contents=[held])
         plan = policy("idle-affinity").plan(snapshot, None)
         assert numbered(snapshot, plan) == [[2]]

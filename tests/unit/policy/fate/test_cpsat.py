@@ -87,7 +87,8 @@ def test_an_instance_stays_within_its_column(limit: int) -> None:
 
 def test_a_prefix_left_by_an_earlier_call_draws_the_next_one() -> None:
     """Second and third continue the first: 9 s of prefill saved beside it."""
-    ready = [Node(tokens=1000.0), Node(tokens=1000.0, reuse={0: 900})]
+    shared = (("system", 900),)
+    ready = [Node(tokens=1000.0, prompt=shared), Node(tokens=1000.0, prompt=shared)]
     boxes = [Box(resident={0: (-1, -1)}), Box(free_in=(4.0,), resident={0: (-1, -1)})]
     p = plain(make_snapshot(ready, boxes, [Kind()]), Weights())
     answer = solve(p, [[0], [1]], no_future(p), replay(p, [[0], [1]]))

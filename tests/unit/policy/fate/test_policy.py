@@ -141,7 +141,8 @@ def test_without_residency_a_cold_idle_device_looks_as_good() -> None:
 def test_without_prefix_or_locality_those_terms_do_not_decide() -> None:
     """A cached prefix, or a parent's output, draws a call to device 1 only while it counts."""
     boxes = [Box(resident={0: (-1,)}), Box(resident={0: (0,)})]
-    cached = make_snapshot([Node(hits={0: 90})], boxes, [Kind()], contents=1)
+    node, held = Node(prompt=(("system", 90),)), (("m0", 0), ("system", 90))
+    cached = make_snapshot([node], boxes, [Kind()], contents=[held])
     assert (plan(cached), plan(cached, prefix=False)) == ([[], [0]], [[0], []])
     near = make_snapshot([Node(transfer_s=(5.0, 0.0))], boxes, [Kind()])
     assert (plan(near), plan(near, locality=False)) == ([[], [0]], [[0], []])

@@ -35,8 +35,9 @@ def test_residency_putting_a_call_where_it_evicts_the_childs_model_is_regretted(
 def test_prefix_a_child_that_continues_the_parent_wants_it_on_its_device() -> None:
     """The child runs on device 1 alone; 99 of its 100 tokens are cached there after the parent."""
     boxes = [Box(resident={0: (-1,)}), Box(resident={0: (-1,)})]
-    child = Node(reuse={0: 100}, eligible=(0, 1))
-    snapshot = make_snapshot([Node(children=(1,))], boxes, [Kind()], [child])
+    parent = Node(children=(1,), prompt=(("system", 90),), left="answer")
+    child = Node(prompt=(("system", 90), ("answer", 10)), eligible=(0, 1))
+    snapshot = make_snapshot([parent], boxes, [Kind()], [child])
     assert future(snapshot, depth=1)[0] == pytest.approx([0.99, 0.0])
 
 

@@ -63,16 +63,18 @@ def test_a_pinned_model_is_not_evicted() -> None:
 
 def test_a_call_finds_the_prefix_the_call_before_it_left() -> None:
     """60 of 100 tokens are in the sequence: 0.4 s of prefill instead of 1 s."""
-    ready = [Node(), Node(reuse={0: 60})]
+    ready = [Node(prompt=(("system", 60),)), Node(prompt=(("system", 60),))]
     p = problem(make_snapshot(ready, [Box(resident={0: (-1, -1)})], [Kind()]))
     assert replay(p, [[0, 1]]) == pytest.approx([102.0, 103.4])
 
 
 def test_eviction_loses_prefixes() -> None:
     """After another model took the memory the content is gone, although it was there."""
-    ready = [Node(model=1), Node(hits={0: 60})]
+    ready = [Node(model=1), Node(prompt=(("system", 60),))]
     box = Box(resident={0: (0, -1)})
-    p = problem(make_snapshot(ready, [box], [Kind(), Kind()], contents=1))
+    p = problem(
+        make_snapshot(ready, [box], [Kind(), Kind()], contents=[(("m0", 0), ("system", 60))])
+    )
     assert replay(p, [[1, 0]]) == pytest.approx([113.4, 101.4])
     assert replay(p, [[0, 1]]) == pytest.approx([112.0, 124.0])
 
