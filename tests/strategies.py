@@ -21,6 +21,7 @@ class Node(msgspec.Struct, kw_only=True):
 
     `prompt` has the leading segments that others may share, as (key, tokens); the rest of the
     tokens is the node's own. What a node leaves behind is its prompt and an answer under `left`.
+    `after_s` are seconds of tools between parents and the node; by default some have half a second.
     """
 
     model: int = 0
@@ -37,6 +38,7 @@ class Node(msgspec.Struct, kw_only=True):
     prompt: tuple[tuple[str, int], ...] = ()
     left: str = ""
     released_at_s: float = 0.0
+    after_s: float | None = None
     transfer_s: tuple[float, ...] = ()
     moved: tuple[float, ...] = ()
     move_s: tuple[float, ...] = ()
@@ -147,6 +149,10 @@ def _instance(node: Node, index: int) -> int:
     return node.instance if node.instance >= 0 else 1000 + index
 
 
+def _after(node: Node, index: int) -> float:
+    return 0.5 * (index % 3 == 0) if node.after_s is None else node.after_s
+
+
 def _names(nodes: Sequence[Node], ready: int) -> tuple[list[str], list[Chunk]]:
     """Name every node, and cut chunks of one instance one after the other."""
     names: list[str] = []
@@ -204,7 +210,7 @@ def _edges(nodes: Sequence[Node]) -> dict[str, Any]:
         "child_ptr": _i32([0, *np.cumsum([len(n.children) for n in nodes])]),
         "child": _i32(child),
         "child_share": _f64([1.0 / parents[c] for c in child]),
-        "child_after_s": _f64([0.5 * (c % 3 == 0) for c in child]),
+        "child_after_s": _f64([_after(nodes[c], c) for c in child]),
     }
 
 

@@ -36,8 +36,12 @@ def _ours(family: Family, *, late: bool = True) -> Rival:
 
 RIVALS: dict[str, Rival] = {
     "arrival-lru": _published("system", late=True),
+    "cpop": _published("classical"),
+    "cpop-state": _ours("classical", late=False),
     "eft": _ours("heuristic", late=False),
     "heft": _published("classical"),
+    "heft-late": _ours("classical"),
+    "heft-state": _ours("classical", late=False),
     "idle-affinity": _ours("heuristic"),
     "late-eft": _ours("heuristic"),
     "least-loaded": _published("heuristic"),
@@ -48,6 +52,10 @@ RIVALS: dict[str, Rival] = {
     "max-min-state": _ours("heuristic"),
     "min-min": _published("heuristic", late=True),
     "min-min-state": _ours("heuristic"),
+    "peft": _published("classical"),
+    "peft-late": _ours("classical"),
+    "peft-state": _ours("classical", late=False),
+    "peft-state-late": _ours("classical"),
     "prefix-affinity": _published("heuristic"),
     "prefix-affinity-late": _ours("heuristic"),
     "random": _published("heuristic"),

@@ -37,8 +37,8 @@ class Board:
     def _inputs(self, task: int, device: int) -> tuple[float, float]:
         """Return (ready, gather) of a task on a device, its parents being placed."""
         ready_s, moves_s = self._released_s[task], 0.0
-        for parent, units in self.dag.parents[task]:
-            source, done_s = self.device[parent], self.finish_s[parent]
+        for parent, units, after_s in self.dag.parents[task]:
+            source, done_s = self.device[parent], self.finish_s[parent] + after_s
             move_s = transfer_seconds(self.dag, units, source, device) if source >= 0 else 0.0
             if self._gather_s is None:
                 done_s += move_s
@@ -67,13 +67,13 @@ class Board:
 
     def fill(self, preference: Preference, todo: set[int]) -> None:
         """Place the tasks of `todo`: of those whose parents are placed the one that comes first."""
-        waits = [sum(p in todo for p, _ in edges) for edges in self.dag.parents]
+        waits = [sum(edge.task in todo for edge in edges) for edges in self.dag.parents]
         ready = [(-preference.priority[task], task) for task in sorted(todo) if not waits[task]]
         heapify(ready)
         while ready:
             _, task = heappop(ready)
             self.place(task, preference.bias[task] if preference.bias else None)
-            for child, _ in self.dag.children[task]:
+            for child in [edge.task for edge in self.dag.children[task]]:
                 waits[child] -= 1
                 if child in todo and waits[child] == 0:
                     heappush(ready, (-preference.priority[child], child))
@@ -96,7 +96,7 @@ class Board:
                 self._put(task, device, offer)
 
     def _may(self, task: int, open_tasks: set[int]) -> bool:
-        return not any(parent in open_tasks for parent, _ in self.dag.parents[task])
+        return not any(edge.task in open_tasks for edge in self.dag.parents[task])
 
     def orders(self) -> Orders:
         """Return each device's tasks by their start, the lower index among equals."""

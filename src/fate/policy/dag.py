@@ -13,8 +13,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple, TypeAlias
 
-#: (other task, units of data on the edge).
-Edge: TypeAlias = tuple[int, float]
+
+class Edge(NamedTuple):
+    """An edge as one of its ends sees it.
+
+    `units` of data go from device to device; `after_s` seconds pass in any case.
+    """
+
+    task: int
+    units: float
+    after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +70,15 @@ def make_dag(
     """Return a graph with its parents and a topological order, lower index first."""
     parents: list[list[Edge]] = [[] for _ in children]
     for task, edges in enumerate(children):
-        for child, units in edges:
-            parents[child].append((task, units))
+        for child, units, after_s in edges:
+            parents[child].append(Edge(task, units, after_s))
     missing = [len(edges) for edges in parents]
     order = [task for task, count in enumerate(missing) if count == 0]
     for task in order:
-        for child, _ in children[task]:
-            missing[child] -= 1
-            if missing[child] == 0:
-                order.append(child)
+        for edge in children[task]:
+            missing[edge.task] -= 1
+            if missing[edge.task] == 0:
+                order.append(edge.task)
     return Dag(work_s=work_s, children=children, parents=parents, order=order, link=link)
 
 
@@ -80,12 +88,15 @@ def transfer_seconds(dag: Dag, units: float, source: int, target: int) -> float:
     return fixed_s + unit_s * units
 
 
-def _mean_link(dag: Dag) -> tuple[float, float]:
-    """Return (fixed, per unit) seconds, averaged over all pairs of different devices."""
+def _mean_delays(dag: Dag) -> Callable[[Edge], float]:
+    """Return how long after one end of an edge the other may start, on average [s].
+
+    The mean is over all pairs of different devices.
+    """
     cells = [cell for a, row in enumerate(dag.link) for b, cell in enumerate(row) if a != b]
-    if not cells:
-        return 0.0, 0.0
-    return sum(c[0] for c in cells) / len(cells), sum(c[1] for c in cells) / len(cells)
+    fixed_s = sum(cell[0] for cell in cells) / max(len(cells), 1)
+    unit_s = sum(cell[1] for cell in cells) / max(len(cells), 1)
+    return lambda edge: fixed_s + unit_s * edge.units + edge.after_s
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -96,20 +107,20 @@ def _mean(values: Sequence[float]) -> float:
 
 def upward_rank(dag: Dag) -> list[float]:
     """Return [N] seconds of the longest path from a task's start to the end, on average costs."""
-    fixed_s, unit_s = _mean_link(dag)
+    delay_s = _mean_delays(dag)
     rank = [0.0] * len(dag.work_s)
     for task in reversed(dag.order):
-        below = [fixed_s + unit_s * units + rank[child] for child, units in dag.children[task]]
+        below = [delay_s(edge) + rank[edge.task] for edge in dag.children[task]]
         rank[task] = _mean(dag.work_s[task]) + max(below, default=0.0)
     return rank
 
 
 def downward_rank(dag: Dag) -> list[float]:
     """Return [N] seconds of the longest path from a root to a task's start, on average costs."""
-    fixed_s, unit_s = _mean_link(dag)
+    delay_s = _mean_delays(dag)
     rank, mean_s = [0.0] * len(dag.work_s), [_mean(row) for row in dag.work_s]
     for task in dag.order:
-        above = [rank[p] + mean_s[p] + fixed_s + unit_s * units for p, units in dag.parents[task]]
+        above = [rank[e.task] + mean_s[e.task] + delay_s(e) for e in dag.parents[task]]
         rank[task] = max(above, default=0.0)
     return rank
 
@@ -119,18 +130,17 @@ def optimistic_cost(dag: Dag) -> list[list[float]]:
 
     Children each on the device that is best for them, data at the mean cost, no device busy.
     """
-    fixed_s, unit_s = _mean_link(dag)
+    delay_s = _mean_delays(dag)
     table = [[0.0] * dag.devices for _ in dag.work_s]
     for task in reversed(dag.order):
         row = table[task]
-        for child, units in dag.children[task]:
-            through = [
-                own + below for own, below in zip(dag.work_s[child], table[child], strict=True)
-            ]
-            elsewhere_s = min(through) + fixed_s + unit_s * units
+        for edge in dag.children[task]:
+            work, below = dag.work_s[edge.task], table[edge.task]
+            through = [own + rest for own, rest in zip(work, below, strict=True)]
+            elsewhere_s = min(through) + delay_s(edge)
             if elsewhere_s < inf:
                 for device, here_s in enumerate(through):
-                    row[device] = max(row[device], min(here_s, elsewhere_s))
+                    row[device] = max(row[device], min(here_s + edge.after_s, elsewhere_s))
     return table
 
 
@@ -149,7 +159,8 @@ def critical_path(dag: Dag, priority: list[float]) -> list[int]:
         return []
     path = [min(roots, key=lambda task: (-priority[task], task))]
     while dag.children[path[-1]]:
-        path.append(min(dag.children[path[-1]], key=lambda edge: (-priority[edge[0]], edge[0]))[0])
+        below = [edge.task for edge in dag.children[path[-1]]]
+        path.append(min(below, key=lambda task: (-priority[task], task)))
     return path
 
 

@@ -48,8 +48,6 @@ class ListPolicy:
     measure: Opens
     binding: Binding
 
-    lookahead = "near"
-
     @property
     def eager(self) -> bool:
         """Immediate binding happens when work arrives, whether or not a device is idle."""

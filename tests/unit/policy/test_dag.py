@@ -11,6 +11,7 @@ import pytest
 from fate.policy.board import Board
 from fate.policy.dag import (
     Dag,
+    Edge,
     Rule,
     cpop,
     critical_path,
@@ -46,9 +47,9 @@ REFERENCE = "shared/data/classic_schedules.json"
 def graph(table: Table) -> Dag:
     """Return a table as a graph; an edge is paid in full between any two processors."""
     work, edges = table
-    children: list[list[tuple[int, float]]] = [[] for _ in work]
+    children: list[list[Edge]] = [[] for _ in work]
     for parent, child, cost in edges:
-        children[parent - 1].append((child - 1, float(cost)))
+        children[parent - 1].append(Edge(child - 1, float(cost)))
     count = len(work[0])
     link = [[(0.0, float(a != b)) for b in range(count)] for a in range(count)]
     return make_dag([[float(s) for s in row] for row in work], children, link)
@@ -69,7 +70,7 @@ def check(board: Board) -> None:
         assert device >= 0
         length = board.finish_s[task] - board.start_s[task]
         assert length == pytest.approx(board.dag.work_s[task][device])
-        for parent, units in board.dag.parents[task]:
+        for parent, units, _ in board.dag.parents[task]:
             away = units if board.device[parent] != device else 0.0
             assert board.start_s[task] >= board.finish_s[parent] + away - 1e-9
     for order in board.orders():
@@ -157,7 +158,7 @@ def same_schedule(board: Board, expected: dict[str, Any]) -> None:
 
 def test_a_task_that_fits_nowhere_holds_nobody_up() -> None:
     """It is left out; its child starts as if it were done."""
-    dag = make_dag([[inf, inf], [2.0, inf]], [[(1, 5.0)], []], [[(0.0, 1.0)] * 2] * 2)
+    dag = make_dag([[inf, inf], [2.0, inf]], [[Edge(1, 5.0)], []], [[(0.0, 1.0)] * 2] * 2)
     for rule in (heft, cpop, peft):
         lines = BlindLines(dag.work_s, [[0.0], [0.0]], 0.0)
         board = Board(dag, lines, [0.0, 0.0], [[0.0, 0.0], [0.0, 0.0]])
@@ -168,7 +169,7 @@ def test_a_task_that_fits_nowhere_holds_nobody_up() -> None:
 def test_a_path_that_fits_no_single_device_is_split() -> None:
     """CPOP: the device that can run most of the path gets that part, the rest goes elsewhere."""
     work = [[3.0, 1.0], [2.0, inf], [4.0, 1.0]]
-    dag = make_dag(work, [[(1, 0.0)], [(2, 0.0)], []], [[(0.0, 0.0)] * 2] * 2)
+    dag = make_dag(work, [[Edge(1, 0.0)], [Edge(2, 0.0)], []], [[(0.0, 0.0)] * 2] * 2)
     board = Board(dag, BlindLines(work, [[0.0], [0.0]], 0.0), [0.0] * 3, [[0.0, 0.0]] * 3)
     board.fill(cpop(dag), {0, 1, 2})
     assert board.device == [0, 0, 0]
@@ -177,7 +178,9 @@ def test_a_path_that_fits_no_single_device_is_split() -> None:
 def test_gathering_holds_the_slot_where_data_does_not_move_beside_the_work() -> None:
     """A child elsewhere: 3 s of transfer delay its start beside the work, or lengthen it."""
     work = [[2.0, inf], [inf, 4.0]]
-    dag = make_dag(work, [[(1, 3.0)], []], [[(0.0, float(a != b)) for b in (0, 1)] for a in (0, 1)])
+    dag = make_dag(
+        work, [[Edge(1, 3.0)], []], [[(0.0, float(a != b)) for b in (0, 1)] for a in (0, 1)]
+    )
     for gather, start in ((None, 5.0), ([[0.0, 0.0], [0.0, 1.0]], 2.0)):
         board = Board(dag, BlindLines(work, [[0.0], [0.0]], 0.0), [0.0, 0.0], gather)
         board.fill(heft(dag), {0, 1})
@@ -187,7 +190,7 @@ def test_gathering_holds_the_slot_where_data_does_not_move_beside_the_work() -> 
 def test_slots_are_lines_of_their_own() -> None:
     """Two slots on one device: two roots at once; a third goes into the gap before the join."""
     work = [[2.0], [6.0], [1.0], [3.0]]
-    dag = make_dag(work, [[(2, 0.0)], [(2, 0.0)], [], []], [[(0.0, 0.0)]])
+    dag = make_dag(work, [[Edge(2, 0.0)], [Edge(2, 0.0)], [], []], [[(0.0, 0.0)]])
     board = Board(dag, BlindLines(work, [[0.0, 0.0]], 0.0), [0.0] * 4, [[0.0]] * 4)
     board.fill(heft(dag), {0, 1, 2, 3})
     # Ranks 3, 7, 1, 3: 1 on slot 0 to 6; 0 on slot 1 to 2; 3 on slot 1 to 5; 2 at 6.

@@ -45,7 +45,6 @@ class BatchMode:
     eager = False
     lookahead: Lookahead = "near"
     inline = True
-    lookahead = "near"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""

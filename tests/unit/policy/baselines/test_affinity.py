@@ -12,6 +12,7 @@ from fate.domain.errors import FateError
 
 HOLDS = {A: (0, -1)}
 EMPTY = {A: (-1, -1)}
+CONTENTS = [((f"m{A}", 0), ("system", 50))]
 
 
 def readers() -> list[Node]:
@@ -24,12 +25,12 @@ def readers() -> list[Node]:
 
 
 def sharers() -> list[Node]:
-    """Five calls: 1, 2, 3 start with content 0, 4 shares 80 tokens with 3, 5 is new."""
+    """Five calls: 1 to 4 start with the 50 tokens of content 0, 3 and 4 share 30 more."""
     nodes = ready(A, A, A, A, A)
-    for node in nodes[:3]:
-        node.hits = {0: 50}
-    nodes[1].reuse = nodes[2].reuse = {0: 50}
-    nodes[3].reuse = {2: 80}
+    for node in nodes[:2]:
+        node.prompt = (("system", 50),)
+    for node in nodes[2:4]:
+        node.prompt = (("system", 50), ("document", 30))
     return nodes
 
 
@@ -72,12 +73,12 @@ class TestPrefixAffinity:
     def test_what_is_bound_is_as_good_as_cached(self) -> None:
         """Device 0 has content 0; seconds as for locality, since hits do not shorten the load."""
         # 1: 50 tokens or 0 -> 0. 2: (2, 0), 2.5: 50 (of 1, by then) or 0 -> 0.
-        # 3: (4, 0), 3.75: 0 may not -> 1. 4: (4, 2), 5: 0 or 80 (of 3) -> 1. 5: equal -> 0.
+        # 3: (4, 0), 3.75: 0 may not -> 1. 4: (4, 2), 5: 50 or 80 (of 3) -> 1. 5: equal -> 0.
         devices = [Box(resident=HOLDS), Box(resident=EMPTY)]
-        lists, memo = step("prefix-affinity", sharers(), devices, contents=1)
+        lists, memo = step("prefix-affinity", sharers(), devices, contents=CONTENTS)
         assert lists == [[1, 2, 5], [3, 4]]
         later = [busy(30, HOLDS), Box(resident=HOLDS)]
-        assert step("prefix-affinity", sharers()[1:], later, memo, contents=1)[0] == [
+        assert step("prefix-affinity", sharers()[1:], later, memo, contents=CONTENTS)[0] == [
             [2, 5],
             [3, 4],
         ]
@@ -85,11 +86,10 @@ class TestPrefixAffinity:
     def test_late_binding_waits_for_the_prefix(self) -> None:
         """1 and 2 have started; device 0 has 3 s to go and still holds content 0."""
         nodes = sharers()[2:]
-        nodes[1].reuse = {0: 80}
         # 3: (3, 0), 3.125: both may, 50 or 0 -> 0, though 1 is idle. 4: (5, 0), 4.375: 0 may
         # not -> 1. 5: (5, 2), 5.625: both may, nothing cached: the less loaded -> 1.
         devices = [busy(3, HOLDS), Box(resident=EMPTY)]
-        assert step("prefix-affinity-late", nodes, devices, contents=1)[0] == [[3], [4, 5]]
+        assert step("prefix-affinity-late", nodes, devices, contents=CONTENTS)[0] == [[3], [4, 5]]
 
 
 @pytest.mark.parametrize("name", ["locality-first", "prefix-affinity-late"])

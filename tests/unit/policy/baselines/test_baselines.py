@@ -134,27 +134,6 @@ class TestLeastLoaded:
         assert step("least-loaded", nodes, [busy(1), busy(1)], memo)[0] == [[1, 3], [2]]
 
 
-class TestHeft:
-    """Rank order, earliest finish without loads, for good."""
-
-    def test_it_follows_the_rank_and_ignores_loads(self) -> None:
-        """Device 1 is twice as fast. Ranks: 5 (2 + 9 s), 3 (2 + 4 s), then 1, 2, 4 by index."""
-        nodes = ready(B, B, A, A, B)
-        nodes[4].tail_s, nodes[2].tail_s = 9.0, 4.0
-        devices = [Box(resident={B: (-1, -1)}), Box(speed=2.0, resident={A: (-1, -1)})]
-        # 5: 2 s or 1 s -> device 1 (although B is loaded on device 0); 3: 2 or 2 -> device 0;
-        # 1: 4 or 2 -> device 1; 2: 4 or 3 -> device 1; 4: 4 or 4 -> device 0.
-        lists, memo = step("heft", nodes, devices)
-        assert lists == [[3, 4], [5, 1, 2]]
-        assert step("heft", nodes[:2], [Box(), busy(60)], memo)[0] == [[], [1, 2]]
-
-    def test_gathering_parents_outputs_counts(self) -> None:
-        """Equal devices, but one needs 3 s to fetch what the call reads."""
-        nodes = ready(A)
-        nodes[0].transfer_s = (3.0, 0.0)
-        assert step("heft", nodes, [Box(), Box()])[0] == [[], [1]]
-
-
 class TestLateEft:
     """Rank order, earliest finish with loads and hits, over busy devices too."""
 

@@ -35,12 +35,14 @@ class TestArrivalLru:
 
 
 def prompts() -> list[Node]:
-    """Five calls: 1 and 2 start with content 0, 3 with what 2 leaves, 4 and 5 with nothing."""
+    """Five calls: 1, 2 and 3 start with 50 tokens of content 0, 2 and 3 share 40 more."""
     nodes = ready(A, A, A, A, A)
-    nodes[0].hits = nodes[1].hits = {0: 50}
-    nodes[1].reuse = {0: 50}
-    nodes[2].reuse = {1: 90}
+    nodes[0].prompt = (("system", 50),)
+    nodes[1].prompt = nodes[2].prompt = (("system", 50), ("document", 40))
     return nodes
+
+
+CONTENTS = [((f"m{A}", 0), ("system", 50), ("examples", 20))]
 
 
 #: Three sequences each; device 0 has content 0.
@@ -56,10 +58,11 @@ class TestWeightedScorers:
     def test_sums_are_compared(self) -> None:
         """Sums of (device 0, device 1) for each call."""
         # 1: 2 + 2 + 1.5, 2 + 2 + 0 -> 0. 2: 0 + 2 + 1.5, 2 + 2 + 0 -> 1 (0 has the queue).
-        # 3: 2 + 2 + 0, 2 + 2 + 2.7 -> 1. 4: 2 + 2, 0 + 2 -> 0. 5: equal -> 0.
-        lists, memo = step("weighted-scorers", prompts(), REPLICAS, contents=1)
+        # 3: 2 + 2 + 1.5, 2 + 2 + 2.7 -> 1. 4: 2 + 2, 0 + 2 -> 0. 5: equal -> 0.
+        lists, memo = step("weighted-scorers", prompts(), REPLICAS, contents=CONTENTS)
         assert lists == [[1, 4, 5], [2, 3]]
-        # 1 and 2 run; 6 starts with 70 tokens of content 0: 0 + 0 + 2.1, 2 + 0 + 0 -> 0.
+        # 1 and 2 run; 6 starts with 70 tokens of content 0, of which 3 will leave 50 on device
+        # 1: 0 + 0 + 2.1, 2 + 0 + 1.5 -> 1.
         busy_now = [
             busy(2, {A: (0, -1, -1)}),
             busy(2, {A: (-1, -1, -1)}),
@@ -67,20 +70,22 @@ class TestWeightedScorers:
         for box in busy_now:
             box.sequences = 3
         new = ready(A, A, A, A, A, A)[5]
-        new.hits = {0: 70}
-        left = [*prompts()[2:], new]
-        left[0].reuse = {}
-        assert step("weighted-scorers", left, busy_now, memo, contents=1)[0] == [[4, 5, 6], [3]]
+        new.prompt = (("system", 50), ("examples", 20))
+        assert step("weighted-scorers", [*prompts()[2:], new], busy_now, memo, contents=CONTENTS)[
+            0
+        ] == [[4, 5], [3, 6]]
 
     def test_weights_are_options(self) -> None:
         """With the prefix alone 2 follows 1: 1.5 against 0."""
         only = {"queue": 0.0, "kv": 0.0, "prefix": 1.0}
-        lists, _ = step("weighted-scorers", prompts()[:2], REPLICAS, contents=1, options=only)
+        lists, _ = step(
+            "weighted-scorers", prompts()[:2], REPLICAS, contents=CONTENTS, options=only
+        )
         assert lists == [[1, 2], []]
 
     def test_late_binding_thinks_again(self) -> None:
         """The same sums, but 4 and 5 are free to go where the queue is shorter by then."""
-        lists, memo = step("weighted-scorers-late", prompts(), REPLICAS, contents=1)
+        lists, memo = step("weighted-scorers-late", prompts(), REPLICAS, contents=CONTENTS)
         assert lists == [[1, 4, 5], [2, 3]]
         # Device 0 runs 1, device 1 is idle. 4: 2 + 0, 2 + 2 -> 1. 5: 2 + 0, 0 + 2: equal -> 0.
         again = step("weighted-scorers-late", prompts()[3:], [busy(9), Box()], memo)
