@@ -1,68 +1,25 @@
 """Runs that go on in another process: the whole path, on fake engines and real run files."""
 
 import asyncio
-import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.stopped_runs import MIB, engines, job, killed_copies, run_to_end
 
-from fate.config import ClusterSpec, LocalDevice, ModelSpec
-from fate.cost.profile import guess_profile
 from fate.domain.errors import FateError
 from fate.domain.messages import Record, Resumed
 from fate.drivers.replay import replay
-from fate.engines.base import CallRequest, Engine
-from fate.engines.fake import FakeEngine
-from fate.jobs import Job, assemble
+from fate.engines.base import CallRequest
 from fate.resume import Stopped, finished, go_on, stopped, where_it_stands
-from fate.session import Choice, Finished, Process, run_job
+from fate.session import Finished, Process
 from fate.store.database import StoreError
 from fate.store.runs import describe
-from fate.workflow.builder import Workflow
 
 if TYPE_CHECKING:
     from fate.drivers.run import Runtime
-
-MIB = 2**20
-
-
-def job(lines: int = 6) -> Job:
-    """A split, a map, a judge on another model, for two sets of inputs."""
-    wf = Workflow("brief", roles={"fast": "a", "strong": "b"})
-    text = wf.input("text")
-    parts = wf.split("parts", of=text, by="lines")
-    notes = wf.llm("notes", model="fast", map=parts, prompt="Note: {{ item }}", max_tokens=5)
-    wf.llm("sum", model="strong", prompt=f"Sum: {notes}", max_tokens=7)
-    models = {name: ModelSpec(source="remote", weight_bytes=30 * MIB) for name in "ab"}
-    local = {
-        m: s.model_copy(update={"source": f"https://x/{m}#sha256={'0' * 64}"})
-        for m, s in models.items()
-    }
-    devices = {f"d{n}": LocalDevice(engine="fake", memory=200 * MIB) for n in range(2)}
-    cluster = ClusterSpec(models=local, devices=dict(devices), policy="late-eft")
-    rows = [{"text": "\n".join(f"{who} {n}" for n in range(lines))} for who in ("one", "two")]
-    return assemble(wf.to_spec(), rows, cluster)
-
-
-def engines(of: Job, answer: Callable[[CallRequest], str] | None = None) -> Mapping[str, Engine]:
-    """Fake engines for a job's devices."""
-    more: dict[str, Any] = {} if answer is None else {"answer": answer}
-    return {
-        setup.device.id: FakeEngine(setup.device, setup.models, **more)
-        for setup in of.resolved.devices
-    }
-
-
-async def _run(path: Path, of: Job, **options: Any) -> Finished:
-    opened = options.pop("engines", None) or engines(of)
-    for engine in opened.values():
-        await engine.open()
-    profile = guess_profile(of.resolved.cluster)
-    return await run_job(of, opened, Choice(), profile=profile, journal_path=path, **options)
 
 
 async def _go_on(run: Stopped, **options: Any) -> Finished:
@@ -76,20 +33,6 @@ def resumed(path: Path, **options: Any) -> Finished:
     """Go on with a run in this process, to its end."""
     with stopped(path) as run:
         return asyncio.run(_go_on(run, **options))
-
-
-def killed_copies(tmp_path: Path, of: Job) -> tuple[Finished, list[Path]]:
-    """Run a job; return it with copies of its files as a kill after each record leaves them."""
-    path, copies = tmp_path / "whole" / "run.sqlite", list[Path]()
-
-    def copy(record: Record) -> None:
-        folder = tmp_path / f"killed-{len(copies)}"
-        folder.mkdir()
-        for file in path.parent.glob("run.sqlite*"):
-            shutil.copy(file, folder / file.name)
-        copies.append(folder / path.name)
-
-    return asyncio.run(_run(path, of, on_record=copy)), copies
 
 
 def records(path: Path) -> list[Record]:
@@ -155,7 +98,7 @@ def test_a_cancelled_run_goes_on(tmp_path: Path) -> None:
         told.append(record)
 
     told: list[Record] = []
-    cancelled = asyncio.run(_run(path, of, on_record=stop, on_start=seen.append))
+    cancelled = asyncio.run(run_to_end(path, of, on_record=stop, on_start=seen.append))
     assert cancelled.status == "cancelled" and describe(path).status == "cancelled"
     whole, _ = killed_copies(tmp_path, of)
     assert resumed(path).results == whole.results
@@ -171,7 +114,7 @@ def test_a_failed_run_tries_again(tmp_path: Path) -> None:
             raise FateError("out of words")
         return "fine"
 
-    failed = asyncio.run(_run(path, of, engines=engines(of, broken)))
+    failed = asyncio.run(run_to_end(path, of, engines=engines(of, broken)))
     assert [end.status for end in failed.ended] == ["ok", "failed"]
     again = resumed(path)
     assert [end.status for end in again.ended] == ["ok", "ok"]

@@ -71,7 +71,14 @@ def _explained(
             started = chunk in decision.started
             if started or every:
                 weights = policy_weights(setup, decision.snapshot)
-                table = decide(header.cluster, decision.snapshot, decision.plan, chunk, weights)
+                table = decide(
+                    header.cluster,
+                    decision.snapshot,
+                    decision.plan,
+                    chunk,
+                    weights,
+                    decision.drained,
+                )
                 yield Explained(decision=table, held=tuple(waits) if started else ())
             else:
                 yield None

@@ -14,12 +14,16 @@ from fate.drivers.setup import Setup, answer, record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A plan as it was taken: what the policy saw, what it answered, which chunks started."""
+    """A plan as it was taken: what the policy saw, what it answered, which chunks started.
+
+    `drained` devices were there but put aside, for failing or lagging.
+    """
 
     at_s: float
     snapshot: Snapshot
     plan: Plan
     started: tuple[Chunk, ...]
+    drained: frozenset[int] = frozenset()
 
 
 def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
@@ -36,6 +40,11 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
         core = _core_of(recorded, core, setup)
         _check(number, recorded, core.handle(recorded.events, recorded.at_s))
     return core
+
+
+def _drained(core: Scheduler) -> frozenset[int]:
+    states = enumerate(core.fleet.devices)
+    return frozenset([d for d, state in states if state.healthy and not state.usable])
 
 
 def _check(number: int, recorded: Record, commands: Sequence[Command]) -> None:
@@ -58,6 +67,7 @@ def decisions(
     """
     core = setup.scheduler()
     asked: Snapshot | None = None
+    drained = frozenset[int]()
     for number, recorded in enumerate(records):
         core = _core_of(recorded, core, setup)
         commands = core.handle(recorded.events, recorded.at_s)
@@ -67,11 +77,15 @@ def decisions(
             if isinstance(event, Planned) and asked is not None and event.version == asked.version:
                 started = [c for c in asked.chunks if core.lifecycle.pool.get(c) is None]
                 yield Decision(
-                    at_s=recorded.at_s, snapshot=asked, plan=event.plan, started=tuple(started)
+                    at_s=recorded.at_s,
+                    snapshot=asked,
+                    plan=event.plan,
+                    started=tuple(started),
+                    drained=drained,
                 )
         for command in commands:
             if isinstance(command, RequestPlan):
-                asked = command.snapshot
+                asked, drained = command.snapshot, _drained(core)
 
 
 def replan(records: Iterable[Record], setup: Setup) -> Iterator[tuple[Decision, Plan | None]]:

@@ -136,5 +136,6 @@ class _Gathered:
             decision.plan,
             chunk,
             policy_weights(self._setup, decision.snapshot),
+            decision.drained,
         )
         self.tables[number] = Explained(decision=table, held=tuple(self._held.pop(chunk, ())))

@@ -28,8 +28,15 @@ from fate.view.trail import Expected, Trail
 
 KINDS: tuple[ActivityKind, ...] = get_args(ActivityKind)
 PARTS: tuple[PartKind, ...] = get_args(PartKind)
-#: Good ends come first: the script draws what is beyond them as bad.
-OUTCOMES: tuple[Outcome, ...] = ("done", "running", "failed", "cancelled", "lost")
+#: Those that are nobody's failure come first: the script draws what follows them as bad.
+OUTCOMES: tuple[Outcome, ...] = (
+    "done",
+    "running",
+    "interrupted",
+    "failed",
+    "cancelled",
+    "lost",
+)
 REASONS = tuple(IDLE_LABELS)
 
 

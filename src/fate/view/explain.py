@@ -20,6 +20,9 @@ from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Bench, Placement, appraise, commit
 from fate.policy.kernel.reference_horizon import horizon
 
+#: Why a device without any free slot, now or later, cannot run a chunk.
+LOST, DRAINED = "lost", "drained: it fails or is too slow"
+
 
 class ExplainError(FateError):
     """There is nothing to explain about a chunk at a decision."""
@@ -104,6 +107,7 @@ def decide(
     plan: Plan,
     chunk: Chunk,
     weights: Weights = Weights(),  # noqa: B008  # immutable
+    drained: frozenset[int] = frozenset(),
 ) -> Decision:
     """Price a chunk on every device.
 
@@ -113,6 +117,7 @@ def decide(
         plan: what it answered.
         chunk: one of the snapshot's chunks.
         weights: those of the policy, for the regret.
+        drained: devices that were put aside for failing or lagging.
     """
     if chunk not in snapshot.chunks:
         raise ExplainError(f"{chunk} was not ready at plan {snapshot.version}; name a later plan")
@@ -123,6 +128,12 @@ def decide(
     options = tuple(
         _option(cluster, p, (device, orders[device]), node, future[device])
         for device in range(p.devices)
+    )
+    options = tuple(
+        msgspec.structs.replace(option, why_not=DRAINED)
+        if device in drained and option.why_not == LOST
+        else option
+        for device, option in enumerate(options)
     )
     decision = Decision(
         at_s=snapshot.now_s,
@@ -219,7 +230,7 @@ def _why_not(cluster: Cluster, p: Plain, device: int, node: int) -> str:
     if not cluster.supports(where, model):
         return _too_small(where, model)
     if not min(p.free_at_s[device]) < inf:
-        return "lost or drained"
+        return LOST
     if not p.eligible[node][device]:
         return "failed here before, others can still try"
     return f"no room for {model.id} beside pinned models"

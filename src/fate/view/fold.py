@@ -59,8 +59,10 @@ class Fold:
 
     def add(self, record: m.Record) -> None:
         """Apply the next record."""
-        if any(isinstance(event, m.Resumed) for event in record.events):
-            self._gaps.append(Gap(start_s=self.now_s, end_s=record.at_s))
+        for event in record.events:
+            if isinstance(event, m.Resumed):
+                gap = Gap(start_s=self.now_s, end_s=record.at_s, reason=event.reason)
+                self._gaps.append(gap)
         self.now_s = record.at_s
         planning = any(isinstance(event, _PLANNING) for event in record.events)
         self._unplanned = FALLBACK if planning else OVERDUE
@@ -304,7 +306,7 @@ class Fold:
     def _resumed(self, event: m.Resumed) -> None:
         """Nothing runs and nothing is loaded any more: the process behind it was another one."""
         for activity in list(self.open):
-            self._close(activity, "lost", event.reason or "the process ended")
+            self._close(activity, "interrupted", event.reason or "the process ended")
         for lane in self.lanes.values():
             lane.healthy, lane.order = True, ()
             lane.held.clear()

@@ -16,8 +16,9 @@ from fate.domain.plan import Search
 
 ActivityKind: TypeAlias = Literal["load", "unload", "move", "warm", "call", "tool"]
 PartKind: TypeAlias = Literal["prefill", "decode"]
-#: `lost`: the device went away under it; `running`: the log ends before it does.
-Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "running"]
+#: `lost`: the device went away under it; `interrupted`: the process that drove it ended and another
+#: one went on; `running`: the log ends before it does.
+Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "interrupted", "running"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "skipped"]
 IdleReason: TypeAlias = Literal[
     "lost", "drained", "ended", "loading", "planning", "plan", "memory", "parents", "none"
@@ -205,7 +206,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of a run. Of the `calls`, some were fallbacks and some were over their wait bound.
 
     `reused` items took another item's output, `dropped` ones were given up, a group's scopes
-    among them. `parked` and `restored` count KV states saved before an unload and brought back
+    among them. `failed_attempts` failed or were lost with their device; those that an interruption
+    ended do not count. `parked` and `restored` count KV states saved before an unload and brought back
     by a load, `moves` those that came from another device. `drains` counts how often a device was
     put aside for failing or lagging. `interruptions` counts how often
     another process had to go on with the run.

@@ -87,6 +87,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     restored: int
     reused_items: int
     dropped_items: int
+    failed_attempts: int
     device_losses: int
     drains: int
     interruptions: int
@@ -142,6 +143,7 @@ def summary(
         restored=counts.restored,
         reused_items=counts.reused,
         dropped_items=counts.dropped,
+        failed_attempts=counts.failed_attempts,
         device_losses=counts.device_losses,
         drains=counts.drains,
         interruptions=counts.interruptions,

@@ -63,6 +63,7 @@ def _unusual(summary: Summary) -> list[str]:
         (summary.parked, "KV states parked"),
         (summary.restored, "restored"),
         (summary.moves, f"moved ({summary.moved_bytes / 1e6:.1f} MB)"),
+        (summary.failed_attempts, "attempts failed"),
         (summary.device_losses, "devices lost"),
         (summary.drains, "devices drained"),
         (summary.interruptions, "interruptions"),

@@ -1,17 +1,21 @@
 """Replays: logs that lead to their decisions, logs that do not, decisions taken anew."""
 
+import dataclasses
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from msgspec.structs import replace
 from tests.graphs import chain, cluster, mixed, profile
 
+from fate.core.options import SchedulerOptions
 from fate.domain.errors import ReplayError
+from fate.domain.faults import Fault
 from fate.domain.messages import (
     CancelAll,
     Cancelled,
     DeviceLost,
     Done,
+    Drained,
     Event,
     Expanded,
     ItemDone,
@@ -23,6 +27,7 @@ from fate.domain.messages import (
     Woke,
 )
 from fate.domain.plan import Plan
+from fate.drivers.faulty import simulate_faults
 from fate.drivers.replay import decisions, replan, replay
 from fate.drivers.setup import Outcome, Setup, in_order
 from fate.drivers.simulate import simulate
@@ -81,6 +86,21 @@ def test_every_plan_is_a_decision() -> None:
     assert all(set(decision.started) <= set(decision.snapshot.chunks) for decision in found)
     first = found[0]
     assert first.started == tuple(order[0] for order in first.plan.orders if order)
+
+
+def test_a_decision_knows_which_devices_are_put_aside() -> None:
+    """A snapshot says only that they cannot take anything."""
+    setup = setup_of()
+    setup = dataclasses.replace(
+        setup,
+        profile=replace(setup.profile, source="declared"),
+        options=SchedulerOptions(chunk_s=0),
+    )
+    slow = Fault(kind="slow", device="d1", at_s=1.3, factor=40.0)
+    records = simulate_faults([(0.0, graph) for graph in mixed()], setup, (slow,)).records
+    assert any(isinstance(c, Drained) for r in records for c in r.commands)
+    aside = [decision.drained for decision in decisions(records, setup)]
+    assert aside[0] == frozenset() and frozenset([1]) in aside
 
 
 @pytest.mark.parametrize("policy", ["fate", "least-loaded", "heft"])

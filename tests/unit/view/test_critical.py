@@ -103,4 +103,4 @@ def test_a_resumed_run_shows_the_gap(facts: RunFacts, records: list[m.Record]) -
     """From the last record of one process to the first one of the next."""
     resumed = m.Record(at_s=4.0, events=(m.Resumed(reason="killed"),))
     history = fold(facts.cluster, [*records[:4], resumed])
-    assert history.gaps == (Gap(start_s=1.5, end_s=4.0),)
+    assert history.gaps == (Gap(start_s=1.5, end_s=4.0, reason="killed"),)

@@ -37,7 +37,11 @@ def named(snapshot: Snapshot) -> Cluster:
 
 
 def explained(
-    nodes: Sequence[Node], boxes: Sequence[Box], *orders: Sequence[int], chunk: int = 0
+    nodes: Sequence[Node],
+    boxes: Sequence[Box],
+    *orders: Sequence[int],
+    chunk: int = 0,
+    drained: Sequence[int] = (),
 ) -> Decision:
     """Explain one chunk of a hand-made plan."""
     snapshot = make_snapshot(nodes, boxes, MODELS, contents=[(("m0", 0), ("system", 60))])
@@ -46,7 +50,9 @@ def explained(
         orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
         search=Search(base="late-eft", moves=13, solver="SKIPPED"),
     )
-    return decide(named(snapshot), snapshot, plan, snapshot.chunks[chunk])
+    return decide(
+        named(snapshot), snapshot, plan, snapshot.chunks[chunk], drained=frozenset(drained)
+    )
 
 
 def test_terms_of_a_warm_and_a_cold_device() -> None:
@@ -95,10 +101,18 @@ def test_devices_that_cannot_run_a_chunk_say_why() -> None:
     assert [option.why_not for option in decision.options] == [
         "",
         "m0 needs 0 MiB, the device declares 0 MiB",
-        "lost or drained",
+        "lost",
         "failed here before, others can still try",
         "no room for m0 beside pinned models",
     ]
+
+
+def test_a_device_that_is_put_aside_is_not_called_lost() -> None:
+    """Both have no slot free, now or later; which one it is the plan's snapshot does not say."""
+    gone = Box(free_in=(float("inf"),))
+    decision = explained([Node()], [Box(), gone, gone], [0], [], [], drained=(1,))
+    reasons = [option.why_not for option in decision.options]
+    assert reasons == ["", "drained: it fails or is too slow", "lost"]
 
 
 def test_a_chunk_in_no_list_was_left_waiting() -> None:

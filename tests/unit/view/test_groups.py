@@ -190,7 +190,8 @@ def test_kv_states_and_interruptions_are_counted(cluster: Cluster) -> None:
     counts = log.history.counts
     assert (counts.parked, counts.restored) == (2, 1)
     assert (counts.moves, counts.moved_bytes, counts.interruptions) == (1, 3_000_000, 1)
-    assert (log.history.bars[-1].outcome, log.history.bars[-1].reason) == ("lost", "killed")
+    last = log.history.bars[-1]
+    assert (last.outcome, last.reason, counts.failed_attempts) == ("interrupted", "killed", 0)
     assert log.fold.lanes["d0"].held == {}
     log.add(m.Drained(device="d1", reason="too slow", until_s=30.0))
     log.add(m.Readmitted(device="d1"))

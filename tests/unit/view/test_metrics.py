@@ -34,6 +34,7 @@ KEYS = [
     "restored",
     "reused_items",
     "dropped_items",
+    "failed_attempts",
     "device_losses",
     "drains",
     "interruptions",

@@ -57,7 +57,10 @@ function aboutBar(run, bar) {
   rows.push(...expectation(run, bar));
   if (run.attempt[bar] > 1) rows.push(["attempt", String(run.attempt[bar])]);
   const outcome = OUTCOMES[run.outcome[bar]], reason = run.text(run.reason[bar]);
-  if (outcome !== "done") rows.push(["outcome", reason ? `${outcome}: ${reason}` : outcome, "bad"]);
+  if (outcome !== "done") {
+    const bad = run.outcome[bar] >= BAD ? ["bad"] : [];
+    rows.push(["outcome", reason ? `${outcome}: ${reason}` : outcome, ...bad]);
+  }
   if (run.critical.has(bar)) rows.push(["critical", "on the critical path", "critical"]);
   const name = run.label(bar);
   return [name.startsWith(kind) || kind === "call" ? name : `${kind} ${name}`, rows];

@@ -3,6 +3,8 @@
 const block = JSON.parse(document.getElementById("data").textContent);
 const {kinds: KINDS, outcomes: OUTCOMES, parts: PARTS, reasons: REASONS, idle: IDLE} = block.names;
 const CALL = KINDS.indexOf("call"), WARM = KINDS.indexOf("warm"), TOOL = KINDS.indexOf("tool");
+// Outcomes from here on are drawn as bad.
+const BAD = OUTCOMES.indexOf("failed");
 const MICRO = 1e-6;
 
 // Returns the position of the last of `n` sorted values that is at most `t`, by `at(i)`; or -1.

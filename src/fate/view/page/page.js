@@ -108,7 +108,7 @@ function legend() {
   const names = {restore: "load + restore", park: "unload + park"};
   order.forEach((look, n) => add(look, names[look] ?? look, n === 0));
   if (runs.some((run) => run.attempt.some((n) => n > 1))) add("retry", "retry");
-  if (runs.some((run) => run.outcome.some((n) => n > 1))) add("failed", "failed, cancelled or lost");
+  if (runs.some((run) => run.outcome.some((n) => n >= BAD))) add("failed", "failed, cancelled or lost");
   add("idle", "idle", true);
   const reasons = new Set(runs.flatMap((run) => run.idle.map((entry) => REASONS[entry[4]])));
   for (const [reason, label] of REASONS.map((name, n) => [name, IDLE[n]]))

@@ -120,7 +120,7 @@ class Picture {
         continue;
       }
       if (right < smear.right) continue;
-      const hue = run.outcome[bar] > 1 ? chart.paint.ink.bad : chart.paint.of(run.model[bar]);
+      const hue = run.outcome[bar] >= BAD ? chart.paint.ink.bad : chart.paint.of(run.model[bar]);
       const alpha = this.dimmed(run, bar) ? 0.12 : run.kinds[bar] === CALL ? 1 : 0.55;
       const from = Math.max(left, smear.right), to = Math.max(right, left + 1);
       if (from < smear.right + 1 && hue === smear.hue && alpha === smear.alpha) {
@@ -157,7 +157,8 @@ class Picture {
   drawOutline(ctx, run, bar, box) {
     const {chart} = this, {ink} = chart.paint;
     const on = this.is(chart.hover, run, bar) || this.is(chart.opened, run, bar);
-    const bad = run.outcome[bar] > 1, retry = run.attempt[bar] > 1, kin = this.related(run, bar);
+    const bad = run.outcome[bar] >= BAD, kin = this.related(run, bar);
+    const retry = run.attempt[bar] > 1 || OUTCOMES[run.outcome[bar]] === "interrupted";
     if (!on && !bad && !kin && !retry) return;
     ctx.strokeStyle = on || kin ? ink.ink : bad ? ink.bad : ink.soft;
     ctx.lineWidth = on ? 2.5 : bad ? 2 : 1.3;
