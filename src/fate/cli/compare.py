@@ -50,12 +50,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` writes; the first row is the run, the second its own policy simulated."""
+    """What `--json` writes; the first row is the run, the second its own policy simulated.
+
+    `failures` and `losses` are the run's failed attempts and lost devices, which are repeated.
+    """
 
     run: str
     simulated: bool
     cluster: str
     seeds: int
+    failures: int
+    losses: int
     rows: tuple[Row, ...]
 
 
@@ -73,7 +78,8 @@ def compare(
     """Replay RUN's workload in the simulator under other policies, and hold them against the run.
 
     Graphs, prompts, what groups turned out to be, true answer lengths, tool seconds and learned
-    costs are the run's; failures and lost devices are not repeated. The simulation of the run's own
+    costs are the run's. Items fail as often as they did, and devices are lost when and as long as
+    they were; refused loads and slow spells are not repeated. The simulation of the run's own
     policy shows how far the simulator itself is off.
     """
     path = RunStore().find(run)
@@ -96,6 +102,8 @@ def compare(
         simulated=True,
         cluster="the run's own" if cluster is None else str(cluster),
         seeds=seeds,
+        failures=work.mishaps.failed,
+        losses=len(work.mishaps.on([device.id for device in target.devices])),
         rows=tuple(_ratios(rows)),
     )
     print(msgspec.json.encode(result).decode() if json_ else text(result))
@@ -164,17 +172,20 @@ def text(result: Comparison) -> str:
         "/ run", "/ own", "",
     )  # fmt: skip
     own = result.rows[1]
-    return "\n".join(
-        [
-            f"simulated: the work of {result.run} on {result.cluster} cluster; "
-            "the first line is what really happened"
-            if not result.rows[0].simulated
-            else f"simulated: the work of {result.run}, itself a simulation",
-            table(head, rows),
-            f"the simulator has the run's own policy at {own.over_run:.2f} of the run: "
-            "hold others against `/ own`",
-        ]
-    )
+    lines = [
+        f"simulated: the work of {result.run} on {result.cluster} cluster; "
+        "the first line is what really happened"
+        if not result.rows[0].simulated
+        else f"simulated: the work of {result.run}, itself a simulation",
+        table(head, rows),
+        f"the simulator has the run's own policy at {own.over_run:.2f} of the run: "
+        "hold others against `/ own`",
+    ]
+    if result.failures or result.losses:
+        attempts = f"{result.failures} attempt{'' if result.failures == 1 else 's'}"
+        losses = f"{result.losses} loss{'' if result.losses == 1 else 'es'} of a device"
+        lines.append(f"went wrong in the run and does so again: {attempts}, {losses}")
+    return "\n".join(lines)
 
 
 def _simulated(header: Header, work: Recording, setup: Setup, truth: Profile, seeds: int) -> Row:

@@ -157,9 +157,11 @@ class FaultySimulation(Simulation):
             self._where.pop(activity, None)
         state.running.clear()
         back_s = max(now_s, state.back_s)
+        final = back_s == float("inf")
         self._schedule.ends("stop", device, back_s)
-        self.push(now_s, DeviceLost(device=device, reason=reason))
-        self.push(back_s, DeviceReady(device=device))
+        self.push(now_s, DeviceLost(device=device, reason=reason, final=final))
+        if not final:
+            self.push(back_s, DeviceReady(device=device))
 
     def _execute(self, command: Command, now_s: float) -> None:
         match command:
@@ -242,9 +244,13 @@ def simulate_faults(
     truth: Truth | None = None,
     *,
     planning_s: float = PLANNING_S,
+    world: World | None = None,
 ) -> Outcome:
-    """Run workflows in virtual time under a fault plan; as `simulate` where there are no faults."""
-    world = World(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
+    """Run workflows in virtual time under a fault plan; as `simulate` where there are no faults.
+
+    `world` answers the commands in place of the one that `truth` makes.
+    """
+    world = world or World(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
     simulation = FaultySimulation(setup.scheduler(), setup.policy, world, planning_s, faults)
     for at_s, graph in arrivals:
         world.arrive(graph)

@@ -1,12 +1,14 @@
 """A run's workload, read from its journal and put before other policies in virtual time.
 
 What does not depend on who decided is kept: the graphs and when they came, prompts and their
-segments, what groups turned out to be, the true lengths of answers, the seconds of tools, and what
-calls and loads cost. Failures and lost devices are not repeated.
+segments, what groups turned out to be, the true lengths of answers, the seconds of tools, what
+calls and loads cost, and what went wrong (see `mishaps`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from fate.cost.estimates import scaled
 from fate.cost.profile import CallCosts, Profile, guess_costs
@@ -31,12 +33,10 @@ from fate.domain.messages import (
     Submitted,
     Unload,
 )
+from fate.drivers.faulty import simulate_faults
+from fate.drivers.mishaps import Item, Mishaps, mishaps
 from fate.drivers.setup import Outcome, Setup
-from fate.drivers.simulate import simulate
 from fate.drivers.world import Physics, Truth, World
-
-#: An item of an instance.
-Item = tuple[InstanceId, int]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,8 @@ class Recording:
     """The workload of a run.
 
     `arrivals` are (seconds, graph); `answers` what each `Expand` of an instance was answered, in
-    order; `tokens` the output tokens and `tool_s` the seconds of each finished item.
+    order; `tokens` the output tokens and `tool_s` the seconds of each finished item. A workflow
+    that began afresh counts once, with what it was answered the first time.
     """
 
     arrivals: list[tuple[float, Graph]] = field(default_factory=list[tuple[float, Graph]])
@@ -53,19 +54,37 @@ class Recording:
     )
     tokens: dict[Item, int] = field(default_factory=dict[Item, int])
     tool_s: dict[Item, float] = field(default_factory=dict[Item, float])
+    mishaps: Mishaps = field(default_factory=Mishaps)
+    _turns: dict[InstanceId, int] = field(default_factory=dict[InstanceId, int])
+
+    def submitted(self, graph: Graph, now_s: float) -> None:
+        """A workflow arrives, or begins afresh."""
+        prefix = f"{graph.id}/"
+        for instance in [name for name in self._turns if name.startswith(prefix)]:
+            self._turns[instance] = 0
+        if all(known.id != graph.id for _, known in self.arrivals):
+            self.arrivals.append((now_s, graph))
+
+    def answered(self, event: Expanded | Skipped | Revealed) -> None:
+        """An `Expand` is answered."""
+        turn = self._turns.get(event.instance, 0)
+        self._turns[event.instance] = turn + 1
+        answers = self.answers.setdefault(event.instance, [])
+        if turn == len(answers):
+            answers.append(event)
 
 
-def recording(records: Iterable[Record]) -> Recording:
+def recording(records: Sequence[Record]) -> Recording:
     """Return the workload that a journal tells of."""
-    found = Recording()
+    found = Recording(mishaps=mishaps(records))
     working: dict[ActivityId, tuple[InstanceId, float, bool]] = {}
     for record in records:
         for event in record.events:
             match event:
                 case Submitted(graph=graph):
-                    found.arrivals.append((record.at_s, graph))
+                    found.submitted(graph, record.at_s)
                 case Expanded() | Skipped() | Revealed():
-                    found.answers.setdefault(event.instance, []).append(event)
+                    found.answered(event)
                 case ItemDone() if event.activity in working:
                     instance, since_s, is_tool = working[event.activity]
                     if is_tool:
@@ -217,7 +236,8 @@ def resimulate(work: Recording, setup: Setup, truth: Profile) -> Outcome:
         truth: what things really cost.
     """
     world = RecordedWorld(setup.cluster, Truth(profile=truth), setup.seed, work)
-    return simulate(work.arrivals, setup, world=world)
+    losses = work.mishaps.on([device.id for device in setup.cluster.devices])
+    return simulate_faults(work.arrivals, setup, losses, world=world)
 
 
 class RecordedWorld(World):
@@ -230,6 +250,7 @@ class RecordedWorld(World):
         super().__init__(cluster, truth, seed)
         self._work = work
         self._asked: dict[InstanceId, int] = {}
+        self._failures = {item: list(each) for item, each in work.mishaps.failures.items()}
         self.physics = _RecordedPhysics(cluster, truth, seed, work)
 
     def expand(self, command: Expand) -> Event:
@@ -258,8 +279,16 @@ class RecordedWorld(World):
         events: list[tuple[float, Event]] = []
         for item in range(chunk.start, chunk.stop):
             now_s += self._work.tool_s.get((chunk.instance, item), declared_s)
+            failed = self._failure(command, item)
+            if failed is not None:
+                return [*events, (now_s, failed)]
             events.append((now_s, ItemDone(activity=activity, item=item)))
         return [*events, (now_s, Done(activity=activity))]
+
+    def _failure(self, command: Call | RunTool, item: int) -> Failed | None:
+        """Fail as often at an item as the run did."""
+        left = self._failures.get((command.chunk.instance, item))
+        return replace(left.pop(0), activity=command.activity) if left else None
 
 
 class _RecordedPhysics(Physics):

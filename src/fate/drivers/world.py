@@ -280,7 +280,6 @@ class World:
         until_s = [t for t in self._calls_until_s.get(command.device, []) if t > now_s]
         running, events = len(until_s) + 1, list[tuple[float, Event]]()
         now_s += self._gather_s(chunk.instance, command.device)
-        fails = self.physics.draw("fail", str(chunk), str(activity)) < self.truth.failure_rate
         for item in range(chunk.start, chunk.stop):
             prompt = self.declared.prompt(chunk.instance, item)
             tokens = self.physics.length(stage, chunk.instance, item)
@@ -289,8 +288,9 @@ class World:
                 command.device, command.model, prompt, answer, command.sequence, running
             )
             now_s += took.prefill_s + took.decode_s
-            if fails and item == (chunk.start + chunk.stop) // 2:
-                events.append((now_s, Failed(activity=activity, reason="simulated failure")))
+            failed = self._failure(command, item)
+            if failed is not None:
+                events.append((now_s, failed))
                 break
             events.append((now_s, _item_done(activity, item, prompt, tokens, took)))
             places = self._located.setdefault(chunk.instance, {})
@@ -299,6 +299,15 @@ class World:
             events.append((now_s, Done(activity=activity)))
         self._calls_until_s[command.device] = [*until_s, now_s]
         return events
+
+    def _failure(self, command: Call | RunTool, item: int) -> Failed | None:
+        """Return the failure of an attempt at an item: some calls fail half-way."""
+        chunk, activity = command.chunk, command.activity
+        if item != (chunk.start + chunk.stop) // 2:
+            return None
+        if self.physics.draw("fail", str(chunk), str(activity)) >= self.truth.failure_rate:
+            return None
+        return Failed(activity=activity, reason="simulated failure")
 
     def _gather_s(self, instance: InstanceId, device: str) -> float:
         """Seconds to bring the parents' artefacts over links; text is on the host already."""

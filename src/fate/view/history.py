@@ -207,10 +207,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     `reused` items took another item's output, `dropped` ones were given up, a group's scopes
     among them. `failed_attempts` failed or were lost with their device; those that an interruption
-    ended do not count. `parked` and `restored` count KV states saved before an unload and brought back
-    by a load, `moves` those that came from another device. `drains` counts how often a device was
-    put aside for failing or lagging. `interruptions` counts how often
-    another process had to go on with the run.
+    ended do not count. `parked` and `restored` count KV states saved before an unload and brought
+    back by a load, `moves` those that came from another device. `drains` counts how often a device
+    was put aside for failing or lagging, `interruptions` how often another process had to go on
+    with the run.
     """
 
     model_loads: int = 0

@@ -13,7 +13,9 @@ from fate.cli.verdict import another_device, more_memory, verdict
 from fate.core.options import SchedulerOptions
 from fate.domain.catalog import Link
 from fate.domain.errors import FateError
+from fate.domain.faults import Fault
 from fate.domain.messages import Record
+from fate.drivers.faulty import simulate_faults
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
 from fate.policy.baselines.greedy import LateEft
@@ -86,6 +88,21 @@ def test_the_table_says_simulated_and_shows_the_simulators_own_error() -> None:
     result = call("last", *POLICIES, "--seeds", "2")
     assert result.output.startswith("simulated: the work of")
     assert "1.00 of the run" in result.output
+
+
+def test_what_is_repeated_of_a_run_that_went_wrong_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device is lost in the simulations too."""
+    monkeypatch.setenv("FATE_HOME", str(tmp_path))
+    of = cluster()
+    setup = Setup(cluster=of, profile=profile(of), policy=LateEft())
+    kill = Fault(kind="kill", device="d0", at_s=1.3)
+    path = stored(simulate_faults([(0.0, g) for g in mixed()], setup, (kill,)).records)
+    result = call(str(path), "--policies", "round-robin")
+    assert (
+        "went wrong in the run and does so again: 0 attempts, 1 loss of a device" in result.output
+    )
 
 
 def test_another_cluster_must_have_the_models(run: Path, tmp_path: Path) -> None:

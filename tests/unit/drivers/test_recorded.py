@@ -1,10 +1,13 @@
 """A run's workload, put before other policies."""
 
 import pytest
+from msgspec.structs import replace
 from tests.graphs import MIB, cluster, mixed, profile
 
+from fate.domain.faults import Fault
 from fate.domain.graph import Graph, Stage
-from fate.domain.messages import Skipped
+from fate.domain.messages import DeviceLost, DeviceReady, Record, Resumed, Skipped, Submitted
+from fate.drivers.faulty import simulate_faults
 from fate.drivers.recorded import carry_over, learned, recording, resimulate
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
@@ -82,6 +85,48 @@ def test_groups_loops_and_conditions_turn_out_as_they_did() -> None:
     assert 0 < len(skipped) < 12
     other = reseeded(setup(), seed=99)
     assert resimulate(recording(run.records), other, setup().profile).records == run.records
+
+
+def test_what_went_wrong_goes_wrong_again() -> None:
+    """Attempts fail as often, a killed device is lost when and as long as it was."""
+    kills = (
+        Fault(kind="kill", device="d0", at_s=1.25, for_s=2.0),
+        Fault(kind="kill", device="d1", at_s=6.5, for_s=1.0),
+    )
+    truth = Truth(profile=setup().profile, failure_rate=0.1)
+    graphs = [(0.3 * n, graph) for n, graph in enumerate(mixed())]
+    run = simulate_faults(graphs, setup(), kills, truth)
+    work = recording(run.records)
+    assert run.status == "ok" and work.mishaps.failed > 0
+    assert tuple(work.mishaps.losses) == kills
+    assert resimulate(work, setup(), setup().profile).records == run.records
+    of = cluster()
+    other = Setup(cluster=of, profile=profile(of), policy=build("policy", "round-robin"))
+    again = fold(of, resimulate(work, other, profile(of)).records)
+    assert again.status == "ok" and again.counts.device_losses == 2
+    assert again.counts.failed_attempts >= work.mishaps.failed
+
+
+def test_a_device_that_never_came_back_stays_away() -> None:
+    """Nobody waits for it; a cluster without it loses nothing."""
+    lost = DeviceLost(device="d0", reason="gone")
+    gone = Record(at_s=1.0, events=(lost,))
+    final = Record(at_s=4.0, events=(replace(lost, final=True),))
+    work = recording([*noisy().records, gone, final])
+    assert [(f.at_s, f.for_s) for f in work.mishaps.losses] == [(1.0, float("inf"))]
+    again = resimulate(work, setup(), setup().profile)
+    events = [event for record in again.records for event in record.events]
+    assert [e.final for e in events if isinstance(e, DeviceLost)] == [True]
+    assert not any(isinstance(event, DeviceReady) for event in events)
+    assert work.mishaps.on(["d1"]) == ()
+
+
+def test_a_workflow_that_began_afresh_is_one_workflow() -> None:
+    """With the answers of the first time; later rounds are added."""
+    first = noisy().records
+    again = Record(at_s=99.0, events=(Resumed(afresh=True), Submitted(graph=mixed()[0])))
+    work, whole = recording([*first, again, *first]), recording(first)
+    assert (work.arrivals, work.answers) == (whole.arrivals, whole.answers)
 
 
 def reseeded(of: Setup, seed: int) -> Setup:
