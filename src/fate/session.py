@@ -120,7 +120,11 @@ def make_setup(job: Job, policy: Policy, profile: Profile, seed: int) -> Setup:
 
 
 def expanders(
-    job: Job, counter: TokenCounter, outputs: OutputReader, lengths: Lengths = "mean"
+    job: Job,
+    counter: TokenCounter,
+    outputs: OutputReader,
+    lengths: Lengths = "mean",
+    seen: WorkflowHistory | None = None,
 ) -> dict[str, Expander]:
     """Return an expander for every workflow of a job, by workflow id.
 
@@ -129,8 +133,9 @@ def expanders(
         counter: counts tokens for all of them.
         outputs: where finished texts are read.
         lengths: which length of answers in earlier runs to expect where the file says nothing.
+        seen: what earlier runs have seen; None means all of those on this machine.
     """
-    expected, twins = expectations(job, lengths), TwinIndex()
+    expected, twins = expectations(job, lengths, seen), TwinIndex()
     return {
         job.workflow_id(index): Expander(
             job.program.spec,
@@ -147,9 +152,11 @@ def expanders(
     }
 
 
-def expectations(job: Job, lengths: Lengths = "mean") -> Expectations:
-    """Return what earlier runs of a job's workflow on this machine have seen."""
-    known = history.load_history(history.default_path(), job.name)
+def expectations(
+    job: Job, lengths: Lengths = "mean", seen: WorkflowHistory | None = None
+) -> Expectations:
+    """Return what earlier runs of a job's workflow have seen: on this machine, or `seen`."""
+    known = history.load_history(history.default_path(), job.name) if seen is None else seen
     return Expectations(
         {
             path: Seen(
@@ -164,10 +171,10 @@ def expectations(job: Job, lengths: Lengths = "mean") -> Expectations:
 
 
 def graphs_of(
-    job: Job, counter: TokenCounter | None = None, lengths: Lengths = "mean"
+    job: Job, lengths: Lengths = "mean", seen: WorkflowHistory | None = None
 ) -> list[Graph]:
-    """Return the graphs of a job as they are known before anything runs."""
-    made = expanders(job, counter or TokenCounter(), MemoryOutputs(), lengths)
+    """Return the graphs of a job as they are known before anything runs; see `expanders`."""
+    made = expanders(job, TokenCounter(), MemoryOutputs(), lengths, seen)
     return [expander.graph() for expander in made.values()]
 
 

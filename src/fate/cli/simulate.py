@@ -1,9 +1,10 @@
 """`fate simulate`: workflows in virtual time; nothing is loaded, no model runs."""
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -23,15 +24,17 @@ from fate.cli.options import (
 )
 from fate.cli.publish import write_json
 from fate.cli.timeline import sheet_of
+from fate.cost.profile import Profile
+from fate.domain.errors import FateError
 from fate.domain.graph import Graph, Stage
 from fate.drivers.faulty import simulate_faults
+from fate.drivers.recorded import carry_over, learned
 from fate.drivers.setup import Outcome, Setup
-from fate.drivers.simulate import simulate as run_simulation
 from fate.drivers.warm import start_warm_up
 from fate.drivers.world import Truth
 from fate.jobs import Job, load_job
 from fate.session import Choice, choose, graphs_of, known_profile, make_setup, planned_faults
-from fate.store.history import Lengths
+from fate.store.history import Lengths, Observer, WorkflowHistory
 from fate.store.journal import Header, Journal
 from fate.store.runs import RUN_FILE, RunStore
 from fate.view.fold import fold
@@ -65,6 +68,13 @@ def simulate(
         float, typer.Option(min=0.0, max=0.9, help="Probability that an attempt of a call fails.")
     ] = 0.0,
     faults: FaultFile = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="What calls and loads cost, and how long answers are, as in a run that ended.",
+        ),
+    ] = None,
     json_: JsonFile = None,
     timeline: TimelineFile = None,
     decisions: Annotated[
@@ -81,46 +91,76 @@ def simulate(
         )
         for path in workflows
     ]
-    choice = Choice(policy=policy, options=parse_settings(settings or ()), seed=seed)
+    choice = Choice(
+        policy=policy,
+        options=parse_settings(settings or ()),
+        seed=seed,
+        faults=planned_faults(faults, jobs[0]),
+    )
+    known = _Known(known_profile(jobs[0])) if like is None else _as_in(like, jobs[0])
+    truth = Truth(
+        profile=known.profile, noise=noise, length_noise=length_noise, failure_rate=failure_rate
+    )
+    setup, header = _begin(jobs, choice, known.profile)
+    arrivals = [(0.0, graph) for graph in _graphs(jobs, copies, lengths, known.seen)]
+    outcome = simulate_faults(arrivals, setup, choice.faults, truth)
+    figures = _keep(header, outcome, setup, timeline)
+    _show(figures, outcome, setup, json_, decisions=decisions)
+    raise typer.Exit(0 if outcome.status == "ok" else 1)
+
+
+class _Known(NamedTuple):
+    """What is known before: costs, and what runs have seen (None: all of this machine's)."""
+
+    profile: Profile
+    seen: WorkflowHistory | None = None
+
+
+def _as_in(run: str, job: Job) -> _Known:
+    """Return what one run has learned, its costs carried over to the job's cluster."""
+    path = RunStore().find(run)
+    with Journal.open(path) as journal:
+        header, records = journal.header, list(journal.records())
+    observer = Observer()
+    for record in records:
+        observer.add(record)
+    if not observer.seen:
+        raise FateError(f"--like {run}: the run has answered nothing; name another one")
+    cluster = job.resolved.cluster
+    costs = learned(records, header.cluster, header.profile)
+    return _Known(carry_over(costs, header.cluster, cluster), observer.seen)
+
+
+def _begin(jobs: Sequence[Job], choice: Choice, profile: Profile) -> tuple[Setup, Header]:
+    """Return what the simulation starts from, its policy ready, and the header of its journal."""
     chosen, name, options = choose(jobs[0], choice)
     warming = start_warm_up(chosen)
     if warming is not None:
         warming.join()
-    profile = known_profile(jobs[0])
-    setup = make_setup(jobs[0], chosen, profile, seed)
-    truth = Truth(
-        profile=profile, noise=noise, length_noise=length_noise, failure_rate=failure_rate
-    )
-    arrivals = [(0.0, graph) for graph in _graphs(jobs, copies, lengths)]
-    planned = planned_faults(faults, jobs[0])
-    outcome = (
-        simulate_faults(arrivals, setup, planned, truth)
-        if planned
-        else run_simulation(arrivals, setup, truth)
-    )
+    setup = make_setup(jobs[0], chosen, profile, choice.seed)
     header = Header(
         run="",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         simulated=True,
         policy=name,
         policy_options=options,
-        seed=seed,
+        seed=choice.seed,
         cluster=setup.cluster,
         options=setup.options,
         profile=profile,
         workflow=", ".join(job.name for job in jobs),
         version=__version__,
     )
-    figures = _keep(header, outcome, setup, timeline)
-    _show(figures, outcome, setup, json_, decisions=decisions)
-    raise typer.Exit(0 if outcome.status == "ok" else 1)
+    return setup, header
 
 
-def _graphs(jobs: list[Job], copies: int, lengths: Lengths) -> list[Graph]:
+def _graphs(
+    jobs: Sequence[Job], copies: int, lengths: Lengths, seen: WorkflowHistory | None
+) -> list[Graph]:
     """Every workflow, as often as asked, under ids of their own."""
     graphs: list[Graph] = []
     for job in jobs:
-        for graph in graphs_of(job, lengths=lengths):
+        for graph in graphs_of(job, lengths, seen):
             graphs += [graph] if copies == 1 else [rename(graph, n) for n in range(copies)]
     ids = [graph.id for graph in graphs]
     return graphs if len(set(ids)) == len(ids) else [rename(g, n) for n, g in enumerate(graphs)]
