@@ -63,14 +63,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report:
-    """Collects the rows and runs of one suite and writes them to its folder as they come."""
+    """Collects the rows and runs of one suite and writes them to its folder as they come.
 
-    def __init__(self, suite: str, out: Path, echo: Echo) -> None:
+    `keep` leaves the results.jsonl that is there.
+    """
+
+    def __init__(self, suite: str, out: Path, echo: Echo, *, keep: bool = False) -> None:
         self.suite, self.out, self.echo = suite, out, echo
         self.machine: Machine = this_machine()
         self.rows: list[Row] = []
         out.mkdir(parents=True, exist_ok=True)
-        (out / "results.jsonl").write_bytes(b"")
+        if not keep:
+            (out / "results.jsonl").write_bytes(b"")
         machine = msgspec.json.format(msgspec.json.encode(self.machine), indent=1)
         (out / "machine.json").write_bytes(machine + b"\n")
 

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from fate.cli.suites import add_suites
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+add_suites(app)
 
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Results; default out/SUITE.")]
 

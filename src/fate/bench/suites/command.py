@@ -1,0 +1,118 @@
+"""What `fate bench real-dag` and its siblings do: choose, run, sum up, report."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fate.bench.machine import commit as this_commit
+from fate.bench.report import Echo, Report, duration, table
+from fate.bench.suites import chosen
+from fate.bench.suites.catalogue import suite as find_suite
+from fate.bench.suites.figures import add_figures
+from fate.bench.suites.problem import Problem
+from fate.bench.suites.results import Run, Times
+from fate.bench.suites.runner import (
+    Jobs,
+    default_processes,
+    earlier_results,
+    known_policies,
+    named_policies,
+    run_jobs,
+)
+from fate.bench.suites.seeds import DEV, read_seeds
+from fate.bench.suites.suite import Choice, Suite
+from fate.bench.suites.tables import Book, planning_table, pool_table
+from fate.registry import names
+
+#: Seeds of a quick run.
+QUICK_SEEDS = 2
+#: Groups of cells whose tables the terminal shows; the report has all.
+_SHOWN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a command line asks of a suite; None means the suite's own choice."""
+
+    seeds: str = "dev"
+    policies: str | None = None
+    quick: bool = False
+    processes: int | None = None
+    resume: bool = False
+    instances: Path | None = None
+    graphs: Path | None = None
+    choose: bool = False
+
+
+def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
+    """Run a suite and write everything it leaves; return how many targets are missed."""
+    suite, start_s = find_suite(name), time.perf_counter()
+    choice = choice_of(options)
+    policies = _policies(suite, choice, options, echo)
+    jobs = Jobs(problems=suite.problems(choice), policies=policies)
+    out.mkdir(parents=True, exist_ok=True)
+    results = earlier_results(out, jobs, resume=options.resume)
+    report = Report(name, out, echo, keep=True)
+    report.show_machine()
+    echo(
+        f"{name}: {len(jobs.problems)} problems x {len(policies)} policies, seeds "
+        f"{', '.join(map(str, choice.seeds))} ({options.seeds})"
+    )
+    if results.runs:
+        echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
+    suite.prepare(jobs.problems)
+    processes = options.processes or default_processes()
+    runs = run_jobs(jobs, results, report, processes=processes, line=_line)
+    add_figures(report, suite, runs, chosen.labels(name))
+    _show(report, suite, list(results.times.values()))
+    if options.choose:
+        for text in chosen.verdict(name, runs, suite.chosen_by):
+            echo(text)
+    missed = report.show_targets(list(suite.targets))
+    echo(f"summary: {report.write()}")
+    echo(f"took {duration(time.perf_counter() - start_s)} in {processes} processes")
+    return missed
+
+
+def choice_of(options: Options) -> Choice:
+    """Return what problems are wanted."""
+    count = QUICK_SEEDS if options.quick else len(DEV)
+    return Choice(
+        seeds=read_seeds(options.seeds, this_commit(), count),
+        quick=options.quick,
+        instances=None if options.instances is None else str(options.instances),
+        graphs=None if options.graphs is None else str(options.graphs),
+    )
+
+
+def _policies(suite: Suite, choice: Choice, options: Options, echo: Echo) -> list[str]:
+    if options.policies is not None:
+        return named_policies(options.policies)
+    if options.choose:
+        return list(dict.fromkeys([chosen.REFERENCE, *names("policy")]))
+    return known_policies(suite.policies(choice), echo)
+
+
+def _line(problem: Problem, runs: Sequence[Run]) -> str:
+    """Say what came out of a problem: makespans, over round-robin's where that was run too."""
+    base = next((run.makespan_s for run in runs if run.policy == chosen.REFERENCE), None)
+    if base is None:
+        return f"{problem.label}: " + ", ".join(f"{r.policy} {r.makespan_s:.0f} s" for r in runs)
+    others = [r for r in runs if r.policy != chosen.REFERENCE]
+    figures = ", ".join(f"{r.policy} {r.makespan_s / base:.3f}" for r in others)
+    return f"{problem.label}, {runs[0].stages} stages: {figures} of round-robin's {base:.0f} s"
+
+
+def _show(report: Report, suite: Suite, times: Sequence[Times]) -> None:
+    """Print the figures of every pool that has some, and what planning took."""
+    book = Book(report.rows)
+    for pool in suite.pools()[:_SHOWN]:
+        found = pool_table(book, pool.name)
+        if found.lines:
+            report.echo(f"\n{pool.name}")
+            report.echo(table(found.head, found.lines))
+    planning = planning_table(times)
+    report.echo("\nplanning")
+    report.echo(table(planning.head, planning.lines))
+    report.echo("")

@@ -1,0 +1,137 @@
+"""Rows of results.jsonl and times.jsonl, and which of an earlier run still hold."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+import fate
+
+RESULTS, TIMES = "results.jsonl", "times.jsonl"
+
+#: What tells runs apart: suite, cell, seed, policy.
+Key: TypeAlias = tuple[str, str, int, str]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy on one problem: what was configured, and everything measured in virtual time.
+
+    The same code and seed give the same row, to the last byte; wall readings are in `Times`.
+
+    Attributes:
+        code: digest of the sources that ran.
+        settings: the problem's description.
+        latencies_s: from arrival to end of each workflow, in the order of arrivals.
+        p95_s: of these latencies.
+        moved_bytes: outputs fetched over links, and KV states moved.
+        prefix_s: prefill of tokens that stages may share; `own_s` that of the others.
+        decisions: plans that were asked for.
+        fallback_calls: calls started without a plan.
+    """
+
+    suite: str
+    cell: str
+    seed: int
+    policy: str
+    commit: str
+    code: str
+    settings: dict[str, Any]
+    workflows: int
+    stages: int
+    makespan_s: float
+    mean_s: float
+    p95_s: float
+    latencies_s: list[float]
+    loads: int
+    evictions: int
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    computed_tokens: int
+    output_tokens: int
+    moved_bytes: int
+    load_s: float
+    transfer_s: float
+    prefix_s: float
+    own_s: float
+    decode_s: float
+    tool_s: float
+    idle_s: float
+    decisions: int
+    fallback_calls: int
+
+    @property
+    def key(self) -> Key:
+        """What tells this run apart."""
+        return self.suite, self.cell, self.seed, self.policy
+
+    @property
+    def problem(self) -> tuple[str, int]:
+        """The problem it is about."""
+        return self.cell, self.seed
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run took on this machine: processor seconds of the policy, and of everything."""
+
+    suite: str
+    cell: str
+    seed: int
+    policy: str
+    planner_cpu_s: float
+    cpu_s: float
+    decisions: int
+
+    @property
+    def key(self) -> Key:
+        """The run it belongs to."""
+        return self.suite, self.cell, self.seed, self.policy
+
+
+def read_runs(out: Path, code: str) -> dict[Key, Run]:
+    """Return the rows of an earlier run that the same code made; what is cut off is left out."""
+    return {run.key: run for run in _lines(out / RESULTS, Run) if run.code == code}
+
+
+def read_times(out: Path) -> dict[Key, Times]:
+    """Return the times of an earlier run."""
+    return {times.key: times for times in _lines(out / TIMES, Times)}
+
+
+def append(path: Path, rows: Iterable[Run] | Iterable[Times]) -> None:
+    """Add rows to a file."""
+    with path.open("ab") as file:
+        file.writelines([msgspec.json.encode(row) + b"\n" for row in rows])
+
+
+def rewrite(path: Path, rows: Sequence[Run] | Sequence[Times]) -> None:
+    """Put rows in place of a file's, all or none."""
+    part = path.with_suffix(".part")
+    part.write_bytes(b"".join([msgspec.json.encode(row) + b"\n" for row in rows]))
+    part.replace(path)
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of the sources of this package."""
+    digest = blake2b(digest_size=6)
+    root = Path(fate.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _lines(path: Path, kind: type[Any]) -> list[Any]:
+    if not path.is_file():
+        return []
+    found: list[Any] = []
+    for line in path.read_bytes().splitlines():
+        try:
+            found.append(msgspec.json.decode(line, type=kind))
+        except msgspec.DecodeError:
+            continue
+    return found

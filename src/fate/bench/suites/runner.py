@@ -1,0 +1,175 @@
+"""Runs a suite: its job list over several processes, rows as they come, figures at the end."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from fate.bench.machine import commit as this_commit
+from fate.bench.report import Echo, Progress, Report
+from fate.bench.suites.chosen import REFERENCE
+from fate.bench.suites.problem import Problem, Task
+from fate.bench.suites.results import (
+    RESULTS,
+    TIMES,
+    Key,
+    Run,
+    Times,
+    append,
+    code_digest,
+    read_runs,
+    read_times,
+    rewrite,
+)
+from fate.bench.suites.solve import solve
+from fate.domain.errors import FateError
+from fate.registry import names, resolve
+
+#: Renders the rows of a finished problem.
+Line: TypeAlias = Callable[[Problem, Sequence[Run]], str]
+_Solved = tuple[list[Run], list[Times]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Jobs:
+    """A frozen job list: every policy on every problem, in this order."""
+
+    problems: Sequence[Problem]
+    policies: Sequence[str]
+
+    def keys(self) -> list[Key]:
+        """Return what every row is told apart by, in order."""
+        return [
+            (problem.suite, problem.cell, problem.seed, policy)
+            for problem in self.problems
+            for policy in self.policies
+        ]
+
+
+@dataclass(slots=True)
+class Results:
+    """Rows so far, and the files they are kept in."""
+
+    out: Path
+    runs: dict[Key, Run] = field(default_factory=dict[Key, Run])
+    times: dict[Key, Times] = field(default_factory=dict[Key, Times])
+
+    def add(self, runs: Sequence[Run], times: Sequence[Times]) -> None:
+        """Keep the rows of a problem."""
+        append(self.out / RESULTS, runs)
+        append(self.out / TIMES, times)
+        self.runs.update((run.key, run) for run in runs)
+        self.times.update((each.key, each) for each in times)
+
+    def finish(self, order: Sequence[Key]) -> list[Run]:
+        """Put the rows into the job list's order, so that equal runs leave equal files."""
+        rows = [self.runs[key] for key in order]
+        rewrite(self.out / RESULTS, rows)
+        rewrite(self.out / TIMES, [self.times[key] for key in order if key in self.times])
+        return rows
+
+
+def known_policies(wanted: Sequence[str], echo: Echo) -> list[str]:
+    """Return a suite's own list without those that this version does not have."""
+    registered = names("policy")
+    missing = [name for name in wanted if name not in registered]
+    if missing:
+        echo(f"not registered, left out: {', '.join(missing)}")
+    return [name for name in wanted if name in registered]
+
+
+def named_policies(text: str) -> list[str]:
+    """Return the policies that `--policies` names; round-robin is always among them.
+
+    Raises:
+        FateError: one is not registered.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise FateError("--policies: no name given")
+    for name in found:
+        resolve("policy", name.partition("?")[0])
+    return list(dict.fromkeys([REFERENCE, *found]))
+
+
+def earlier_results(out: Path, jobs: Jobs, *, resume: bool) -> Results:
+    """Return what is kept of an earlier run: rows of the same code and settings."""
+    results = Results(out)
+    settings = {(p.suite, p.cell, p.seed): p.settings for p in jobs.problems}
+    if resume:
+        kept = {
+            key: run
+            for key, run in read_runs(out, code_digest()).items()
+            if settings.get(key[:3]) == run.settings
+        }
+        wanted = set(jobs.keys())
+        results.runs = {key: run for key, run in kept.items() if key in wanted}
+        results.times = {key: t for key, t in read_times(out).items() if key in results.runs}
+    rewrite(out / RESULTS, list(results.runs.values()))
+    rewrite(out / TIMES, list(results.times.values()))
+    return results
+
+
+def run_jobs(
+    jobs: Jobs, results: Results, report: Report, *, processes: int, line: Line
+) -> list[Run]:
+    """Run what is missing and return all rows in the order of the job list.
+
+    Args:
+        jobs: the job list.
+        results: what there is already; rows are added as they come.
+        report: where progress goes.
+        processes: how many run at once; 1 stays in this process.
+        line: renders the rows of a finished problem.
+
+    Raises:
+        FateError: a run went wrong.
+    """
+    missing = _missing(jobs, results)
+    progress = Progress(len(missing), report.echo)
+    for task, (runs, times) in _solved(missing, results.out, processes):
+        results.add(runs, times)
+        progress.step(line(task.problem, runs))
+    return results.finish(jobs.keys())
+
+
+def _missing(jobs: Jobs, results: Results) -> list[Task]:
+    found: list[Task] = []
+    for problem in jobs.problems:
+        key = problem.suite, problem.cell, problem.seed
+        left = tuple([name for name in jobs.policies if (*key, name) not in results.runs])
+        if left:
+            found.append(Task(problem=problem, policies=left))
+    return found
+
+
+def _solved(tasks: Sequence[Task], store: Path, processes: int) -> Iterator[tuple[Task, _Solved]]:
+    commit, code = this_commit(), code_digest()
+    if processes == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield task, _solve(task, store, commit, code)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max_workers=processes, mp_context=spawn)
+    try:
+        futures: dict[Future[_Solved], Task] = {
+            pool.submit(_solve, task, store, commit, code): task for task in tasks
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _solve(task: Task, store: Path, commit: str, code: str) -> _Solved:
+    """Run a task; module-level, because a spawned process looks it up by name."""
+    found = solve(task, store, commit, code)
+    return [run for run, _ in found], [times for _, times in found]
+
+
+def default_processes() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0))

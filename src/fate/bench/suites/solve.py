@@ -1,0 +1,136 @@
+"""One policy on one problem, measured; runs in processes of their own."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fate.bench.case import Case, run_case
+from fate.bench.policies import ready_policy
+from fate.bench.suites.problem import Problem, Task
+from fate.bench.suites.results import Run, Times
+from fate.bench.uses import uses
+from fate.domain.errors import FateError
+from fate.domain.messages import PlanFailed
+from fate.domain.plan import Memo, Plan
+from fate.domain.snapshot import Snapshot
+from fate.drivers.setup import Outcome
+from fate.policy.base import Policy
+from fate.view.fold import fold
+from fate.view.history import History
+from fate.view.metrics import percentile
+
+_TAIL = 0.95
+
+
+class RunError(FateError):
+    """A run in a suite went wrong, so that there is no result."""
+
+    code = "bench-run"
+
+
+class Clocked:
+    """Passes questions on to a policy and adds up the processor time of its answers [s]."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.name, self.eager, self.inline = policy.name, policy.eager, policy.inline
+        self.cpu_s = 0.0
+        self._policy = policy
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Let the policy answer."""
+        start_s = time.thread_time()
+        try:
+            return self._policy.plan(snapshot, memo)
+        finally:
+            self.cpu_s += time.thread_time() - start_s
+
+
+def solve(
+    task: Task, store: Path, commit: str, code: str, told: Callable[[Run], None] | None = None
+) -> list[tuple[Run, Times]]:
+    """Run a task's policies on its problem.
+
+    Raises:
+        RunError: a workflow did not end well, or a policy failed to plan.
+    """
+    case, found = task.problem.case(store), list[tuple[Run, Times]]()
+    for policy in task.policies:
+        clocked = Clocked(ready_policy(policy))
+        start_s = time.thread_time()
+        outcome = run_case(case, clocked)
+        check(task.problem, policy, outcome)
+        history = fold(case.cluster, outcome.records)
+        run = measured(task.problem, policy, case, outcome, history, (commit, code))
+        times = Times(
+            suite=run.suite,
+            cell=run.cell,
+            seed=run.seed,
+            policy=policy,
+            planner_cpu_s=clocked.cpu_s,
+            cpu_s=time.thread_time() - start_s,
+            decisions=run.decisions,
+        )
+        found.append((run, times))
+        if told is not None:
+            told(run)
+    return found
+
+
+def check(problem: Problem, policy: str, outcome: Outcome) -> None:
+    """Refuse a run that is no result."""
+    where = f"{problem.suite} {problem.label}, {policy}"
+    for record in outcome.records:
+        for event in record.events:
+            if isinstance(event, PlanFailed):
+                raise RunError(f"{where}: the policy failed at {record.at_s:.2f} s: {event.reason}")
+    if outcome.status != "ok":
+        name, end = next((n, e) for n, e in outcome.ended.items() if e.status != "ok")
+        raise RunError(f"{where}: workflow {name!r} {end.status}: {end.reason}")
+
+
+def measured(
+    problem: Problem,
+    policy: str,
+    case: Case,
+    outcome: Outcome,
+    history: History,
+    source: tuple[str, str],
+) -> Run:
+    """Return the figures of a run; `source` is its commit and code."""
+    used, counts = uses(case, outcome), history.counts
+    arrived = {graph.id: at_s for at_s, graph in case.arrivals}
+    ends = {span.id: span.end_s or 0.0 for span in history.workflows}
+    latencies = [ends[name] - at_s for name, at_s in arrived.items()]
+    capacity_s = history.makespan_s * sum(device.slots for device in case.cluster.devices)
+    return Run(
+        suite=problem.suite,
+        cell=problem.cell,
+        seed=problem.seed,
+        policy=policy,
+        commit=source[0],
+        code=source[1],
+        settings=problem.settings,
+        workflows=len(arrived),
+        stages=len(history.stages),
+        makespan_s=history.makespan_s,
+        mean_s=sum(latencies) / len(latencies),
+        p95_s=percentile(sorted(latencies), _TAIL),
+        latencies_s=latencies,
+        loads=counts.model_loads,
+        evictions=counts.evictions,
+        calls=counts.calls,
+        prompt_tokens=counts.prompt_tokens,
+        cached_tokens=counts.cached_tokens,
+        computed_tokens=counts.prompt_tokens - counts.cached_tokens,
+        output_tokens=counts.output_tokens,
+        moved_bytes=used.fetched_bytes,
+        load_s=used.load_s + used.unload_s,
+        transfer_s=used.transfer_s,
+        prefix_s=used.prefix_s,
+        own_s=used.own_s,
+        decode_s=used.decode_s,
+        tool_s=used.tool_s,
+        idle_s=max(capacity_s - used.busy_s, 0.0),
+        decisions=len(history.plans),
+        fallback_calls=counts.fallback_calls,
+    )

@@ -1,0 +1,67 @@
+"""What a suite is: its problems, its policies, and the groups in which it is reported."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from fate.bench.report import Target
+from fate.bench.suites.problem import Problem
+from fate.bench.suites.results import Run
+
+Within: TypeAlias = Callable[[Run], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was asked for: seeds, the quick part or all, and own data in place of ours."""
+
+    seeds: Sequence[int]
+    quick: bool = False
+    instances: str | None = None
+    graphs: str | None = None
+
+
+def always(run: Run) -> bool:
+    """Count every run."""
+    return bool(run.policy)
+
+
+def never(run: Run) -> bool:
+    """Count no run."""
+    return not run.policy
+
+
+class Pool(NamedTuple):
+    """Cells that are reported together under a name.
+
+    `tail` says whose latencies make the P95; none where latencies say nothing.
+    """
+
+    name: str
+    within: Within
+    tail: Within
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One suite.
+
+    Attributes:
+        name: as `fate bench` has it.
+        problems: the frozen list for a choice.
+        policies: whom to run for a choice, before those that are not registered are left out.
+        pools: groups of cells.
+        tail: whether a run's latencies make a P95 of its cell.
+        chosen_by: the runs by which comparison baselines are chosen.
+        prepare: done once before processes start.
+        targets: what figures should be.
+    """
+
+    name: str
+    problems: Callable[[Choice], list[Problem]]
+    policies: Callable[[Choice], list[str]]
+    pools: Callable[[], list[Pool]]
+    tail: Within
+    chosen_by: Within = always
+    prepare: Callable[[Sequence[Problem]], None] = lambda _: None
+    targets: Sequence[Target] = field(default_factory=tuple[Target, ...])

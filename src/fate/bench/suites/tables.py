@@ -1,0 +1,127 @@
+"""Figures as tables: for the terminal, for Markdown and for the page alike."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from fate.bench.report import Row
+from fate.bench.suites.chosen import BEST_BASELINE, BEST_PUBLISHED, REFERENCE
+from fate.bench.suites.results import Times
+
+Lines = list[tuple[str, ...]]
+
+
+class Table(NamedTuple):
+    """A head and lines of text."""
+
+    head: tuple[str, ...]
+    lines: Lines
+
+
+class Book:
+    """Rows of a summary, looked up by cell, policy and metric."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self._found = {(row.cell, row.policy, row.metric): row for row in rows}
+        self._policies: dict[str, list[str]] = {}
+        for row in rows:
+            known = self._policies.setdefault(row.cell, [])
+            if row.policy not in known:
+                known.append(row.policy)
+
+    def get(self, cell: str, policy: str, metric: str) -> Row | None:
+        """Return a figure, if there is one."""
+        return self._found.get((cell, policy, metric))
+
+    def cells(self) -> list[str]:
+        """Return the cells, in the order of the summary."""
+        return list(self._policies)
+
+    def policies(self, cell: str) -> list[str]:
+        """Return a cell's policies, quickest first where that is known."""
+
+        def place(policy: str) -> float:
+            row = self.get(cell, policy, f"makespan_over_{REFERENCE}")
+            return row.mean if row else 1.0
+
+        return sorted(self._policies.get(cell, []), key=place)
+
+
+#: Columns of a pool's table: title, metric, and how the figure is written.
+_COLUMNS = (
+    (f"makespan / {REFERENCE}", f"makespan_over_{REFERENCE}", "interval"),
+    (f"P95 / {REFERENCE}", f"p95_over_{REFERENCE}", "interval"),
+    ("best published", f"makespan_over_{BEST_PUBLISHED}", "interval"),
+    ("best baseline", f"makespan_over_{BEST_BASELINE}", "interval"),
+    ("offline best", "makespan_over_offline-best", "interval"),
+    ("mean latency", f"mean_over_{REFERENCE}", "short"),
+    ("loads", "loads", "count"),
+    ("cached", "cached_share", "share"),
+    ("moved GB", "moved_bytes", "giga"),
+    ("idle", "idle_share", "share"),
+    ("n", f"makespan_over_{REFERENCE}", "n"),
+)
+
+
+def pool_table(book: Book, cell: str) -> Table:
+    """Return how policies did in a cell; columns without any figure are left out."""
+    policies = book.policies(cell)
+    cells = {
+        title: [_cell(book.get(cell, policy, metric), how) for policy in policies]
+        for title, metric, how in _COLUMNS
+    }
+    kept = [title for title, column in cells.items() if any(column)]
+    lines: Lines = [
+        (policy, *[cells[title][i] for title in kept]) for i, policy in enumerate(policies)
+    ]
+    return Table(("policy", *kept), lines)
+
+
+def planning_table(times: Sequence[Times]) -> Table:
+    """Return what each policy's decisions took."""
+    lines: Lines = []
+    for policy in dict.fromkeys(each.policy for each in times):
+        own = [each for each in times if each.policy == policy]
+        decisions = sum(each.decisions for each in own)
+        planner_s, cpu_s = sum(e.planner_cpu_s for e in own), sum(e.cpu_s for e in own)
+        lines.append(
+            (
+                policy,
+                str(len(own)),
+                str(decisions),
+                f"{1e3 * planner_s / max(decisions, 1):.3g}",
+                f"{planner_s:.1f}",
+                f"{cpu_s:.1f}",
+            )
+        )
+    head = ("policy", "runs", "decisions", "ms per decision", "planning CPU s", "all CPU s")
+    return Table(head, lines)
+
+
+def _cell(row: Row | None, how: str) -> str:
+    if row is None:
+        return ""
+    return _WRITTEN[how](row)
+
+
+def ratio_text(value: float) -> str:
+    """Write a ratio with three decimals and no zero before the point."""
+    text = f"{value:.3f}"
+    return text.removeprefix("0") if value < 1 else text
+
+
+def interval_text(row: Row) -> str:
+    """Write a ratio with its interval."""
+    if row.low == row.high:
+        return ratio_text(row.mean)
+    return f"{ratio_text(row.mean)} [{ratio_text(row.low)}, {ratio_text(row.high)}]"
+
+
+_WRITTEN: dict[str, Callable[[Row], str]] = {
+    "interval": interval_text,
+    "short": lambda row: ratio_text(row.mean),
+    "share": lambda row: f"{100 * row.mean:.0f} %",
+    "count": lambda row: f"{row.mean:.1f}",
+    "giga": lambda row: f"{row.mean / 1e9:.1f}",
+    "n": lambda row: str(row.n),
+}

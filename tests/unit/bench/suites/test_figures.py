@@ -1,0 +1,109 @@
+"""Figures: paired ratios, pooled quantiles, and which runs count where."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.bench.suites.rows import row
+
+from fate.bench.report import Report, Row
+from fate.bench.suites.catalogue import suite
+from fate.bench.suites.figures import add_figures, pooled_quantiles
+from fate.bench.suites.results import Run
+
+
+def figures(tmp_path: Path, runs: list[Run], **labels: str) -> dict[tuple[str, str, str], Row]:
+    """Return the rows of the summary."""
+    report = Report("real-dag", tmp_path, print)
+    named = {name.replace("_", "-"): policy for name, policy in labels.items()}
+    add_figures(report, suite("real-dag"), runs, named)
+    return {(r.cell, r.policy, r.metric): r for r in report.rows}
+
+
+def test_ratios_are_paired(tmp_path: Path) -> None:
+    """By hand: .5 and .8 have the geometric mean .632, whatever the sizes of the instances."""
+    runs = [
+        row("round-robin", 10.0),
+        row("fate", 5.0),
+        row("round-robin", 1000.0, seed=1),
+        row("fate", 800.0, seed=1),
+        row("late-eft", 500.0, seed=1),
+    ]
+    found = figures(tmp_path, runs, best_baseline="late-eft")
+    got = found["headline", "fate", "makespan_over_round-robin"]
+    assert got.mean == pytest.approx(0.4**0.5)
+    assert (got.low, got.high, got.n) == (pytest.approx(0.5), pytest.approx(0.8), 2)
+    assert found["mild/switch/W2", "fate", "makespan_over_round-robin"].mean == got.mean
+    assert found["headline", "fate", "makespan_over_late-eft"].mean == pytest.approx(1.6)
+    assert found["headline", "fate", "makespan_over_late-eft"].n == 1
+    assert found["headline", "fate", "makespan_over_best-baseline"].mean == pytest.approx(1.6)
+    assert found["headline", "late-eft", "makespan_over_best-baseline"].mean == 1.0
+
+
+def test_cells_count_where_they_should(tmp_path: Path) -> None:
+    """Headline: mild, two workflows, no control. Grid: everything but the control."""
+
+    def settings(cluster: str, regime: str, workflows: int) -> dict[str, object]:
+        return {"cluster": cluster, "regime": regime, "workflows": workflows}
+
+    places = [("mild", "switch", 2), ("mild", "compute", 2), ("homog", "prefix", 8)]
+    runs = [
+        row(policy, base * (i + 1), cell=f"{c}/{r}/W{w}", settings=settings(c, r, w))
+        for i, (c, r, w) in enumerate(places)
+        for policy, base in (("round-robin", 10.0), ("fate", 5.0))
+    ]
+    found = figures(tmp_path, runs)
+    metric = "makespan_over_round-robin"
+    counts = {
+        cell: r.n for (cell, policy, m), r in found.items() if (policy, m) == ("fate", metric)
+    }
+    assert counts["headline"] == 1
+    assert counts["grid"] == 2
+    assert counts["regime compute"] == 1
+    assert counts["cluster mild"] == 1
+    assert "regime balanced" not in counts
+    assert ("headline", "fate", "p95_over_round-robin") not in found
+    assert ("mild/switch/W2", "fate", "p95_s") not in found
+    assert found["homog/prefix/W8", "fate", "p95_over_round-robin"].mean == pytest.approx(0.5)
+    assert found["grid", "fate", "p95_over_round-robin"].n == 1
+
+
+def test_headline_takes_its_tail_from_twelve_workflows(tmp_path: Path) -> None:
+    """P95 of the headline is over workflows that ran twelve at once, makespan over two."""
+    twelve = {"cluster": "mild", "regime": "switch", "workflows": 12}
+    runs = [
+        row("round-robin", 10.0),
+        row("fate", 6.0),
+        row("round-robin", 50.0, cell="mild/switch/W12", settings=twelve),
+        row("fate", 20.0, cell="mild/switch/W12", settings=twelve),
+    ]
+    found = figures(tmp_path, runs)
+    assert found["headline", "fate", "p95_over_round-robin"].mean == pytest.approx(0.4)
+    assert found["headline", "fate", "makespan_over_round-robin"].mean == pytest.approx(0.6)
+
+
+def test_quantiles_are_of_all_latencies_pooled() -> None:
+    """The 19th of 20 latencies, not a mean of two quantiles; resamples draw whole instances."""
+    first, second = [float(i) for i in range(1, 11)], [float(i) for i in range(11, 21)]
+    draws = np.array([[0, 0], [1, 1], [0, 1]])
+    point, resampled = pooled_quantiles([first, second], draws)
+    assert point == 19.0
+    assert resampled.tolist() == [10.0, 20.0, 19.0]
+
+
+def test_quantiles_of_instances_of_unequal_size() -> None:
+    """What a smaller instance lacks counts as nothing."""
+    point, resampled = pooled_quantiles([[5.0], [1.0, 2.0, 3.0]], np.array([[0, 0], [1, 1]]))
+    assert point == 5.0
+    assert resampled.tolist() == [5.0, 3.0]
+
+
+def test_shares_and_counts(tmp_path: Path) -> None:
+    """By hand from the row's seconds: 2 of 10 busy seconds are loads, 10 of 20 are idle."""
+    found = figures(tmp_path, [row("fate", 10.0)])
+    cell = "mild/switch/W2"
+    assert found[cell, "fate", "load_share"].mean == pytest.approx(0.2)
+    assert found[cell, "fate", "compute_share"].mean == pytest.approx(0.4)
+    assert found[cell, "fate", "idle_share"].mean == pytest.approx(0.5)
+    assert found[cell, "fate", "cached_share"].mean == pytest.approx(0.25)
+    assert found[cell, "fate", "loads"].mean == 3.0
