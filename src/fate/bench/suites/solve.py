@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fate.bench.case import Case, run_case
+from fate.bench.guards import GuardError, check
 from fate.bench.policies import ready_policy
 from fate.bench.suites.problem import Problem, Task
 from fate.bench.suites.results import Run, Times
@@ -14,8 +15,7 @@ from fate.domain.messages import PlanFailed
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome
-from fate.policy.base import Policy
-from fate.view.fold import fold
+from fate.policy.base import Lookahead, Policy
 from fate.view.history import History
 from fate.view.metrics import percentile
 
@@ -33,6 +33,7 @@ class Clocked:
 
     def __init__(self, policy: Policy) -> None:
         self.name, self.eager, self.inline = policy.name, policy.eager, policy.inline
+        self.lookahead: Lookahead = policy.lookahead
         self.cpu_s = 0.0
         self._policy = policy
 
@@ -51,15 +52,14 @@ def solve(
     """Run a task's policies on its problem.
 
     Raises:
-        RunError: a workflow did not end well, or a policy failed to plan.
+        RunError: a workflow did not end well, a policy failed to plan, or a rule was broken.
     """
     case, found = task.problem.case(store), list[tuple[Run, Times]]()
     for policy in task.policies:
         clocked = Clocked(ready_policy(policy))
         start_s = time.thread_time()
         outcome = run_case(case, clocked)
-        check(task.problem, policy, outcome)
-        history = fold(case.cluster, outcome.records)
+        history = checked(task.problem, policy, case, outcome)
         run = measured(task.problem, policy, case, outcome, history, (commit, code))
         times = Times(
             suite=run.suite,
@@ -76,8 +76,8 @@ def solve(
     return found
 
 
-def check(problem: Problem, policy: str, outcome: Outcome) -> None:
-    """Refuse a run that is no result."""
+def checked(problem: Problem, policy: str, case: Case, outcome: Outcome) -> History:
+    """Return the history of a run, or refuse it: it is no result, or breaks a rule."""
     where = f"{problem.suite} {problem.label}, {policy}"
     for record in outcome.records:
         for event in record.events:
@@ -86,6 +86,10 @@ def check(problem: Problem, policy: str, outcome: Outcome) -> None:
     if outcome.status != "ok":
         name, end = next((n, e) for n, e in outcome.ended.items() if e.status != "ok")
         raise RunError(f"{where}: workflow {name!r} {end.status}: {end.reason}")
+    try:
+        return check(case, outcome)
+    except GuardError as error:
+        raise RunError(f"{where}: {error}") from error
 
 
 def measured(

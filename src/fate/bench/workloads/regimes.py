@@ -52,7 +52,7 @@ def proxy_case(
     workflows: Sequence[Workflow], kind: ClusterKind, scale: Scale, seed: int = 0
 ) -> Case:
     """Return workflows on a toy cluster, all at once, with estimates that are exact."""
-    cluster = toy_cluster(kind)
+    cluster = toy_cluster(kind, cache=scale.prefix)
     profile = toy_profile(kind, cluster, scale.load)
     graphs = [proxy_graph(workflow, f"w{i}", scale) for i, workflow in enumerate(workflows)]
     return Case(

@@ -24,18 +24,23 @@ _LOAD_BYTES_PER_S = 4e9
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """A device: memory [GB], prefill and decode rates of a model with compute 1 [tokens/s]."""
+    """A device: memory [GB], its prefix cache [tokens], rates of a model with compute 1 [tokens/s]."""
 
     memory_gb: int
+    cache_tokens: int
     prefill: float
     decode: float
 
 
 #: The types of a cluster's devices, repeated.
 _TYPES: dict[ClusterKind, tuple[_Type, ...]] = {
-    "homog": (_Type(48, 9000, 70),),
-    "mild": (_Type(80, 12000, 90), _Type(48, 9000, 70)),
-    "hetero": (_Type(80, 14000, 110), _Type(48, 7000, 55), _Type(24, 4000, 30)),
+    "homog": (_Type(48, 150_000, 9000, 70),),
+    "mild": (_Type(80, 300_000, 12000, 90), _Type(48, 150_000, 9000, 70)),
+    "hetero": (
+        _Type(80, 300_000, 14000, 110),
+        _Type(48, 150_000, 7000, 55),
+        _Type(24, 60_000, 4000, 30),
+    ),
 }
 
 
@@ -44,11 +49,11 @@ def model_name(index: int) -> str:
     return f"m{index}"
 
 
-def toy_cluster(kind: ClusterKind, devices: int = DEVICES) -> Cluster:
-    """Return a toy cluster of `devices` devices."""
+def toy_cluster(kind: ClusterKind, devices: int = DEVICES, cache: float = 1.0) -> Cluster:
+    """Return a toy cluster of `devices` devices, their prefix caches scaled by `cache`."""
     names = [f"d{d}" for d in range(devices)]
     return Cluster(
-        devices=tuple([_device(name, _type(kind, d)) for d, name in enumerate(names)]),
+        devices=tuple([_device(name, _type(kind, d), cache) for d, name in enumerate(names)]),
         models=tuple(
             [
                 Model(id=model_name(m), weight_bytes=int(size * GIGA))
@@ -105,7 +110,11 @@ def _type(kind: ClusterKind, device: int) -> _Type:
     return types[device % len(types)]
 
 
-def _device(name: str, kind: _Type) -> Device:
+def _device(name: str, kind: _Type, cache: float) -> Device:
     return Device(
-        id=name, engine="simulated", memory_bytes=int(kind.memory_gb * GIGA), sequences=16
+        id=name,
+        engine="simulated",
+        memory_bytes=int(kind.memory_gb * GIGA),
+        prefix="blocks",
+        cache_tokens=max(round(kind.cache_tokens * cache), 1),
     )
