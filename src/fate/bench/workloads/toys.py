@@ -24,7 +24,7 @@ _LOAD_BYTES_PER_S = 4e9
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """A device: memory [GB], its prefix cache [tokens], rates of a model with compute 1 [tokens/s]."""
+    """A device: memory [GB], prefix cache [tokens], rates of a model with compute 1 [tokens/s]."""
 
     memory_gb: int
     cache_tokens: int
