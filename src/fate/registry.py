@@ -1,8 +1,8 @@
 """The plug-in tables: which names exist, and what they stand for.
 
 A line in `BUILTIN` registers a plug-in of this project; other distributions use the entry point
-groups `fate.policy` and `fate.engine`. Values are import strings, so that listing names imports
-nothing.
+groups `fate.policy`, `fate.engine` and `fate.workload`. Values are import strings, so that listing
+names imports nothing.
 """
 
 import difflib
@@ -54,6 +54,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fake": "fate.engines.fake:FakeEngine",
         "llamacpp": "fate.engines.llamacpp:LlamaCppEngine",
         "openai": "fate.engines.openai:OpenAIEngine",
+    },
+    "workload": {
+        "llm-native": "fate.bench.workloads.native:llm_native",
+        "prefix-reuse": "fate.bench.workloads.reuse:prefix_reuse",
+        "trace": "fate.bench.workloads.traces:trace",
     },
 }
 

@@ -59,6 +59,7 @@ class Draft:
     _declared: list[Stage] = field(default_factory=list[Stage])
     _actual: list[Stage] = field(default_factory=list[Stage])
     _prompts: tuple[dict[str, Path], dict[str, Path]] = field(default_factory=lambda: ({}, {}))
+    _items: dict[str, int] = field(default_factory=dict[str, int])
     _tokens: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     def text(self, length: Drawn, key: str = "", *, least: int = 16) -> Segment:
@@ -94,10 +95,10 @@ class Draft:
         drawn = max(output.draw(self.generator), 1) if output.most else 0
         lengths = (output.expected, drawn)
         for which, stages in enumerate(self._both):
-            read = [self._output(stage, which) for stage in reads]
+            read = [segment for stage in reads for segment in self._outputs(stage, which)]
             path: Path = (*prompt, *read)
             if continues:
-                path = (*self._prompts[which][continues], self._output(continues, which))
+                path = (*self._prompts[which][continues], *self._outputs(continues, which))
                 path = (*path, *read, *prompt)
             self._prompts[which][name] = path
             stages.append(
@@ -136,11 +137,12 @@ class Draft:
 
     def items(self, name: str, count: int) -> None:
         """Make a stage a map; what differs by item has a key that starts with `ITEM`."""
+        self._items[name] = count
         self._change(name, lambda _: {"mapped": True, "items": count})
 
     def expected(self, name: str) -> int:
-        """Return the expected tokens of a stage's output."""
-        return self._tokens[name][0]
+        """Return the expected tokens of a stage's output, all items of a map together."""
+        return self._tokens[name][0] * self._items.get(name, 1)
 
     def context(self, name: str) -> int:
         """Return the expected tokens of a stage's prompt and output."""
@@ -160,8 +162,12 @@ class Draft:
     def _both(self) -> tuple[list[Stage], list[Stage]]:
         return self._declared, self._actual
 
-    def _output(self, stage: str, which: int) -> Segment:
-        return Segment(item_key(f"{self.workflow}/{stage}", 0), self._tokens[stage][which])
+    def _outputs(self, stage: str, which: int) -> Path:
+        """Return a stage's output, of all items if it is a map."""
+        instance, tokens = f"{self.workflow}/{stage}", self._tokens[stage][which]
+        return tuple(
+            [Segment(item_key(instance, i), tokens) for i in range(self._items.get(stage, 1))]
+        )
 
 
 def same(graph: Graph, at_s: float = 0.0) -> Arrival:
@@ -186,7 +192,9 @@ def with_lengths(graph: Graph, factors: Mapping[str, float]) -> Graph:
         if output and stage.id in factors:
             most = float(stage.max_tokens or math.inf)
             output = float(max(round(min(output * factors[stage.id], most)), 1))
-            grown[item_key(graph.instance(stage.id), 0)] = output / stage.output_tokens
+            for item in range(stage.items):
+                key = item_key(graph.instance(stage.id), item)
+                grown[key] = output / stage.output_tokens
         changed = msgspec.structs.replace(stage, prompt=tuple(prompt), output_tokens=output)
         stages.append(changed)
     return Graph(id=graph.id, stages=tuple(stages), wait_class=graph.wait_class)

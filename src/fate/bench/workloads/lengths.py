@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -74,7 +75,7 @@ class Quantiles:
     def mean(self) -> float:
         """The exact mean: of an exponential between two points."""
         total = 0.0
-        for (left, low), (right, high) in zip(self.points, self.points[1:], strict=False):
+        for (left, low), (right, high) in pairwise(self.points):
             ratio = math.log(high / low)
             total += (right - left) * ((high - low) / ratio if ratio else low)
         return total

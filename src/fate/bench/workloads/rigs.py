@@ -48,7 +48,9 @@ class Setting:
         network: between hosts, see `NETWORKS`.
         prompt, output: tokens of a typical call, which decide what company costs.
         slots: calls at once on each device; 0 is the catalogue's number.
-        sequences: prompts that stay cached for each model on a device.
+        cache_tokens_per_gib: prompt tokens that a device caches, over all models, in proportion
+            to its memory; they lie in the host's memory and survive an unload. 0 is no such cache.
+        sequences: without it, prompts that stay cached for each model while it is loaded.
         context_tokens: of cache that a load reserves; 0 is the catalogue's number.
         tool_slots: tools at once; they wait for others, not for a core.
     """
@@ -58,6 +60,7 @@ class Setting:
     prompt: float = 1000.0
     output: float = 300.0
     slots: int = 0
+    cache_tokens_per_gib: float = 3000.0
     sequences: int = 16
     context_tokens: int = 0
     tool_slots: int = 256
@@ -84,6 +87,8 @@ def rig(gpus: str | Sequence[str], models: Sequence[str], setting: Setting | Non
             memory_bytes=each.memory_bytes,
             slots=used.slots or each.gpu.slots,
             sequences=used.sequences,
+            prefix="blocks" if used.cache_tokens_per_gib else "sequences",
+            cache_tokens=int(used.cache_tokens_per_gib * each.gpu.memory_gib * each.count),
         )
         for name, each in parts.items()
     )

@@ -86,7 +86,7 @@ def _stage(
     shared: Counter[tuple[str, frozenset[str]]],
 ) -> TokenStage:
     application, category = instance.application, f"{instance.application}/{task.category}"
-    category_tokens = 64 * (2 + int(14 * _unit(category)))
+    category_tokens = 64 * (2 + int(14 * unit(category)))
     chain = [(application, APPLICATION_TOKENS), (category, category_tokens)]
     files, document = documents[task.id]
     if shared[task.category, files] > 1:
@@ -151,7 +151,7 @@ def _at(knots: Sequence[tuple[float, int]], quantile: float) -> float:
     return float(np.interp(quantile, [q for q, _ in knots], [value for _, value in knots]))
 
 
-def _unit(text: str) -> float:
+def unit(text: str) -> float:
     """Return a number in [0, 1) that depends on the text alone."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
