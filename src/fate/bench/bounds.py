@@ -12,6 +12,8 @@ has no solution; an actual schedule of makespan T would be one, so every schedul
                                 a device does for a model lies between its load and the end
     forced prefill              x[j, d] - x[maker(n), d] <= z[n, d] for j that use n: once on each
                                 device, unless n was generated there
+    ... in enough places        sum over j that use n of work x + prefill z <= (z[n, d] +
+                                x[maker(n), d]) slots (T - begin - tail)
     slots of a device           sum of work x + load y + unload (y - 1) + prefill z <= slots T
     ... in parts of the run     sum of work x of calls that begin after h and have q to go
                                 <= slots (T - h - q), for several h and q
@@ -87,9 +89,11 @@ def _plain_path(p: Priced, found: Paths) -> float:
     ends = list[float]()
     for j, node in enumerate(p.nodes):
         before = sorted(ends[parent] for parent in node.parents)
-        ready_s = before[min(node.needed, len(before)) - 1] if before else 0.0
+        needed = min(node.needed, len(before))
+        ready_s = before[needed - 1] if needed else 0.0
         ends.append(max(ready_s, node.arrival_s - found.start_s) + min(found.work[j]))
-    return max(ends, default=0.0)
+    needed = [end for end, node in zip(ends, p.nodes, strict=True) if not node.optional]
+    return max(needed, default=0.0)
 
 
 def _plain_capacity(p: Priced, found: Paths) -> float:
@@ -179,15 +183,18 @@ class _Program:
             y = self.y[m, d] = self.model.new_num_var(0.0, 1.0, "")
             for variable, _ in mine:
                 self._at_least([(y, 1.0), (variable, -1.0)], 0.0)
-            here = [j for j in calls if (j, d) in self.x]
-            begin_s = min(self.found.begins(j, d) for j in here)
-            tail_s = min(self.found.tails[j][d] for j in here)
-            left_s = slots * (self.limit_s - begin_s - tail_s)
+            left_s = self._left(d, [j for j in calls if (j, d) in self.x])
             self._at_least([(y, left_s), *[(v, -w) for v, w in mine], (self.lacking, slots)], 0.0)
             unload_s = self._least_unload(d) if alone else 0.0
             if not self.prefetch:
                 terms.append((y, load_s + unload_s))
         return terms
+
+    def _left(self, d: int, calls: list[int]) -> float:
+        """Return the slot-seconds in which a device can work on some calls."""
+        begin_s = min(self.found.begins(j, d) for j in calls)
+        tail_s = min(self.found.tails[j][d] for j in calls)
+        return self._slots(d) * (self.limit_s - begin_s - tail_s)
 
     def _holds_one(self, d: int) -> bool:
         device, models = self.p.case.cluster.devices[d], self.p.case.cluster.models
@@ -213,6 +220,12 @@ class _Program:
             maker = [(v, 1.0)] if (v := self.x.get((piece.maker, d))) is not None else []
             for j in users:
                 self._at_least([(z, 1.0), (self.x[j, d], -1.0), *maker], 0.0)
+            left_s, mine = self._left(d, users), self._work(d, users)
+            there = [(v, left_s) for v, _ in maker]
+            spent = [(v, -w) for v, w in mine]
+            self._at_least(
+                [(z, left_s - seconds), *there, *spent, (self.lacking, self._slots(d))], 0.0
+            )
             terms.append((z, seconds))
         return terms
 

@@ -67,7 +67,7 @@ def check_exact(case: Case, p: Priced) -> None:
     cluster, against = case.cluster, ""
     least = sorted(model.footprint_bytes for model in cluster.models)[:2]
     for device in cluster.devices:
-        cached = device.prefix == "none" or device.sequences == 1
+        cached = device.prefix == "none" or (device.prefix, device.sequences) == ("sequences", 1)
         if device.slots != 1 or not device.managed or device.park_bytes or not cached:
             against = f"device {device.id!r} must be managed, with one slot and one sequence"
         if len(least) > 1 and sum(least) <= device.memory_bytes:

@@ -203,8 +203,12 @@ def _check_memory(case: Case, history: History) -> None:
     """What a device holds fits into its memory at every moment; no prompt is reused twice over."""
     for device, steps in memory_steps(case.cluster, history).items():
         _require(steps.most <= steps.budget, f"{device} held {steps.most} of {steps.budget} bytes")
+    budget = {d.id: d.cache_tokens for d in case.cluster.devices if d.prefix == "blocks"}
     for bar in history.bars:
+        most = min(
+            bar.prompt_tokens, budget.get(bar.device, bar.prompt_tokens) * (bar.stop - bar.start)
+        )
         _require(
-            0 <= bar.cached_tokens <= bar.prompt_tokens,
-            f"{bar.instance}: {bar.cached_tokens} of {bar.prompt_tokens} tokens cached",
+            0 <= bar.cached_tokens <= most,
+            f"{bar.instance}: {bar.cached_tokens} tokens cached, at most {most} can be",
         )

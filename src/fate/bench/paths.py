@@ -62,7 +62,10 @@ class Paths:
     @property
     def longest_s(self) -> float:
         """No run is shorter."""
-        return max((min(ends) for ends in self.ends), default=0.0)
+        needed = [
+            min(ends) for ends, n in zip(self.ends, self.p.nodes, strict=True) if not n.optional
+        ]
+        return max(needed, default=0.0)
 
 
 def paths(p: Priced, *, prefetch: bool = False) -> Paths:
@@ -104,8 +107,8 @@ def _ends(p: Priced, work: Table, start_s: float, first: list[float]) -> tuple[T
     for j, node in enumerate(p.nodes):
         soonest = sorted(min(ends[parent]) for parent in node.parents)
         came_s = node.arrival_s - start_s
-        if soonest:
-            came_s = max(came_s, soonest[min(node.needed, len(soonest)) - 1])
+        if needed := min(node.needed, len(soonest)):
+            came_s = max(came_s, soonest[needed - 1])
         ready.append(came_s)
         row = list[float]()
         for e in p.devices:

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from fate.domain.graph import Chunk, InstanceId
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 
 
 @dataclass(frozen=True, slots=True)
 class PlayedOrders:
     """Every device runs its list in order and waits for what is next, if that is not ready yet.
 
-    The memo has what is left of each list. A list that waits for another in a circle ends by the
-    core's proof of progress, out of order.
+    The memo has what is left of each list. Where nothing runs and every device waits, the core's
+    proof of progress starts something, out of order: lists that wait for each other in a circle
+    end, and so does waiting for what becomes ready at the very end of the last call that ran.
     """
 
     orders: tuple[tuple[Chunk, ...], ...]
+    lookahead: Lookahead = "near"
 
     name = "played-orders"
     eager = True  # the whole frontier is in view
@@ -64,6 +67,7 @@ class PlayedPriorities:
     """
 
     place: Mapping[InstanceId, tuple[int, float]]
+    lookahead: Lookahead = "near"
 
     name = "played-priorities"
     eager = True  # the whole frontier is in view

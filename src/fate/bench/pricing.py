@@ -134,9 +134,11 @@ def priced(case: Case) -> Priced:
     physics = Physics(cluster, case.truth, case.seed)
     unfolding = _Unfolding(case, physics, declared_in(case.truth, physics))
     for at_s, graph in case.arrivals:
-        unfolding.declared.arrive(graph)
-        unfolding.open_to_end = not _joins(graph.stages)
-        unfolding.stages(graph.id, graph.stages, at_s, ())
+        actual = case.truth.actual.get(graph.id, graph)
+        unfolding.declared.arrive(actual)
+        unfolding.impatient = _joins(actual.stages)
+        unfolding.stages(graph.id, actual.stages, at_s, ())
+        unfolding.last(graph.id, actual.stages)
     return Priced(
         case,
         tuple(_once(unfolding.nodes) if case.truth.reuse else unfolding.nodes),
@@ -179,7 +181,7 @@ class _Unfolding:
     physics: Physics
     declared: Declared
     nodes: list[Node] = field(default_factory=list[Node])
-    open_to_end: bool = True
+    impatient: bool = False
     _at: dict[InstanceId, tuple[int, ...]] = field(
         default_factory=dict[InstanceId, tuple[int, ...]]
     )
@@ -194,13 +196,31 @@ class _Unfolding:
             parents = [self._at[f"{workflow}/{parent}"] for parent in stage.parents]
             skipped = bool(parents) and not any(parents)
             sources = tuple(dict.fromkeys(n for at in parents for n in at)) or around
-            needed = stage.join if stage.join and stage.parents else len(sources)
+            needed = len(sources)
+            if (
+                stage.join and stage.parents
+            ):  # what counts as done of a parent without calls is open
+                own = [self._runs(f"{workflow}/{parent}") for parent in stage.parents]
+                needed = stage.join if all(own) else 0
             self._at[instance] = (
                 () if skipped else self._unfold(instance, stage, at_s, sources, needed)
             )
         named = {parent for stage in found for parent in stage.parents}
         ends = [self._at[f"{workflow}/{stage.id}"] for stage in found if stage.id not in named]
         return tuple(dict.fromkeys(n for end in ends for n in end)) or around
+
+    def last(self, workflow: str, stages: Iterable[Stage]) -> None:
+        """Stages that nothing starts from are never given up."""
+        named = {parent for stage in stages for parent in stage.parents}
+        ends = [f"{workflow}/{stage.id}" for stage in stages if stage.id not in named]
+        for instance in ends:
+            for n in self._at[instance] if self._runs(instance) else ():
+                self.nodes[n] = replace(self.nodes[n], optional=False)
+
+    def _runs(self, instance: InstanceId) -> bool:
+        """Whether an execution has nodes of its own."""
+        at = self._at[instance]
+        return bool(at) and self.nodes[at[0]].instance == instance
 
     def _unfold(
         self, instance: InstanceId, stage: Stage, at_s: float, sources: tuple[int, ...], needed: int
@@ -235,7 +255,6 @@ class _Unfolding:
     def _node(
         self, instance: InstanceId, item: int, stage: Stage, prompt: Path, at_s: float
     ) -> Node:
-        optional = not self.open_to_end
         if stage.kind == "tool":
             seconds = stage.tool_s * self.physics.factor("tool", instance, str(item))
             return Node(
@@ -245,7 +264,7 @@ class _Unfolding:
                 arrival_s=at_s,
                 parents=(),
                 needed=0,
-                optional=optional,
+                optional=self.impatient,
                 tool_s=seconds,
             )
         tokens = self.physics.length(stage, instance, item)
@@ -257,7 +276,7 @@ class _Unfolding:
             arrival_s=at_s,
             parents=(),
             needed=0,
-            optional=optional,
+            optional=self.impatient,
             model=models.index(stage.model),
             prompt=prompt,
             answer=Segment(item_key(instance, item), tokens),

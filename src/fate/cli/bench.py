@@ -175,3 +175,28 @@ def view(
     from fate.bench.view import view as measure
 
     measure(_out(out, "view"), print, pairs, seed)
+
+
+@app.command()
+def oracle(
+    out: Out = None,
+    instances: Annotated[int, typer.Option(min=1, help="Random cases.")] = 12,
+    stages: Annotated[int, typer.Option(min=1, help="Stages of each case.")] = 12,
+    devices: Annotated[int, typer.Option(min=1, help="Devices of each case.")] = 3,
+    policies: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Comma-separated; default: a selection.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first case; the others follow.")] = 0,
+) -> None:
+    """Compare policies with the exact optimum on small cases, proved by CP-SAT."""
+    from fate.bench.oracle import OraclePlan, default_policies
+    from fate.bench.oracle import oracle as measure
+
+    plan = OraclePlan(
+        policies=policies.split(",") if policies else default_policies(),
+        instances=instances,
+        stages=stages,
+        devices=devices,
+        first_seed=seed,
+    )
+    measure(_out(out, "oracle"), print, plan)
