@@ -41,6 +41,10 @@ Instances = Annotated[
 Choose = Annotated[
     bool, typer.Option("--choose", help="Run every policy and say which baselines are best.")
 ]
+Record = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Append the tables to this page, as docs/results.md."),
+]
 
 
 def add_suites(app: typer.Typer) -> None:
@@ -59,6 +63,7 @@ def _command(name: str) -> Callable[..., None]:
         resume: Resume = False,
         instances: Instances = None,
         choose: Choose = False,
+        record: Record = None,
     ) -> None:
         from fate.bench.suites.command import Options, run_suite
 
@@ -70,6 +75,7 @@ def _command(name: str) -> Callable[..., None]:
             resume=resume,
             instances=instances,
             choose=choose,
+            record=record,
         )
         run_suite(name, out if out is not None else Path("out") / name, print, options)
 

@@ -11,6 +11,7 @@ from fate.bench.suites import chosen
 from fate.bench.suites.catalogue import suite as find_suite
 from fate.bench.suites.figures import add_figures
 from fate.bench.suites.problem import Problem
+from fate.bench.suites.record import record
 from fate.bench.suites.results import Run, Times
 from fate.bench.suites.runner import (
     Jobs,
@@ -23,6 +24,7 @@ from fate.bench.suites.runner import (
 from fate.bench.suites.seeds import DEV, read_seeds
 from fate.bench.suites.suite import Choice, Suite
 from fate.bench.suites.tables import Book, planning_table, pool_table
+from fate.bench.suites.write import write_report
 from fate.registry import names
 
 #: Seeds of a quick run.
@@ -43,6 +45,7 @@ class Options:
     instances: Path | None = None
     graphs: Path | None = None
     choose: bool = False
+    record: Path | None = None
 
 
 def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
@@ -70,9 +73,25 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         for text in chosen.verdict(name, runs, suite.chosen_by):
             echo(text)
     missed = report.show_targets(list(suite.targets))
-    echo(f"summary: {report.write()}")
-    echo(f"took {duration(time.perf_counter() - start_s)} in {processes} processes")
+    report.write()
+    took = f"{duration(time.perf_counter() - start_s)} in {processes} processes"
+    asked = f"fate bench {name}{_asked(options, choice)}"
+    document = write_report(report, suite, jobs.problems, list(results.times.values()), asked)
+    if options.record is not None:
+        record(options.record, document, asked, report.machine, took)
+        echo(f"recorded in {options.record}")
+    echo(f"took {took}; {out}/report.html, report.md, summary.json, results.jsonl")
     return missed
+
+
+def _asked(options: Options, choice: Choice) -> str:
+    """Return the options that decide what was run, seeds as numbers."""
+    parts = [f"--seeds {','.join(map(str, choice.seeds))}"]
+    if options.quick:
+        parts.append("--quick")
+    given = {name: getattr(options, name) for name in ("policies", "instances", "graphs")}
+    parts += [f"--{name} {value}" for name, value in given.items() if value is not None]
+    return " " + " ".join(parts)
 
 
 def choice_of(options: Options) -> Choice:

@@ -33,7 +33,7 @@ HEADLINE_WORKFLOWS, HEADLINE_TAIL_WORKFLOWS = 2, 12
 _NO_TAIL = 4
 #: Workflows at once.
 _FULL, _QUICK = (2, 8), (2,)
-_LOADS = (1, 4, 16)
+LOADS = (1, 4, 16)
 _QUICK_CLUSTERS: tuple[ClusterKind, ...] = ("mild", "hetero")
 
 
@@ -95,7 +95,7 @@ def problems(choice: Choice) -> list[Problem]:
 
 def load_problems(choice: Choice) -> list[Problem]:
     """Return other numbers of workflows at once on the headline's cluster."""
-    loads = _LOADS[:2] if choice.quick else _LOADS
+    loads = LOADS[:2] if choice.quick else LOADS
     return spread("load", _specs((HEADLINE,), NON_COMPUTE, loads, choice), choice.seeds)
 
 
@@ -138,7 +138,7 @@ def load_pools() -> list[Pool]:
     def of(load: int) -> Within:
         return lambda run: cast("int", run.settings["workflows"]) == load
 
-    return [Pool(f"W{load}", of(load), of(load) if load > _NO_TAIL else never) for load in _LOADS]
+    return [Pool(f"W{load}", of(load), of(load) if load > _NO_TAIL else never) for load in LOADS]
 
 
 def pools() -> list[Pool]:

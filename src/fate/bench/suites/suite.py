@@ -1,6 +1,6 @@
 """What a suite is: its problems, its policies, and the groups in which it is reported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -43,6 +43,30 @@ class Pool(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a suite is reported.
+
+    Attributes:
+        lead: what was measured, in a sentence.
+        limits: what the figures do not show.
+        notes: what a reader must know of a group of cells.
+        shown: how many groups have plots of their own.
+        columns: title -> group, of the heat map.
+        axis: number -> group, where groups stand for numbers; `axis_title` says of what.
+        gantt: whether the first problem's runs under two policies are drawn.
+    """
+
+    lead: str
+    limits: str
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    shown: int = 2
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    axis: Mapping[float, str] = field(default_factory=dict[float, str])
+    axis_title: str = ""
+    gantt: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
     """One suite.
 
@@ -51,6 +75,7 @@ class Suite:
         problems: the frozen list for a choice.
         policies: whom to run for a choice, before those that are not registered are left out.
         pools: groups of cells.
+        look: how it is reported.
         tail: whether a run's latencies make a P95 of its cell.
         chosen_by: the runs by which comparison baselines are chosen.
         prepare: done once before processes start.
@@ -61,6 +86,7 @@ class Suite:
     problems: Callable[[Choice], list[Problem]]
     policies: Callable[[Choice], list[str]]
     pools: Callable[[], list[Pool]]
+    look: Look
     tail: Within
     chosen_by: Within = always
     prepare: Callable[[Sequence[Problem]], None] = lambda _: None

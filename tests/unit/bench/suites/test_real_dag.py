@@ -53,7 +53,12 @@ def test_a_whole_run_on_files(tmp_path: Path) -> None:
     """Headline and grid are there, with ratios over the labels; nothing is generated."""
     folder = instance_folder(tmp_path / "dags")
     options = Options(
-        seeds="7", quick=True, policies="late-eft,heft", processes=1, instances=folder
+        seeds="7",
+        quick=True,
+        policies="late-eft,heft",
+        processes=1,
+        instances=folder,
+        record=tmp_path / "results.md",
     )
     lines: list[str] = []
     run_suite("real-dag", tmp_path / "out", lines.append, options)
@@ -71,6 +76,13 @@ def test_a_whole_run_on_files(tmp_path: Path) -> None:
     )
     assert len(list((tmp_path / "out" / "calibration").iterdir())) == 8
     assert any("seeds 7" in line for line in lines)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "round-robin: " in page
+    assert "late-eft: " in page
+    assert f"--instances {folder}" in page
+    results = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "### headline" in results
+    assert "because its numbers resemble the paper's" in results
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""Puts a suite's report together: which sections, in which order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fate.bench.case import run_case
+from fate.bench.machine import Machine
+from fate.bench.policies import ready_policy
+from fate.bench.report import Report, Target
+from fate.bench.rivals import PLANNERS
+from fate.bench.suites.chosen import REFERENCE, chosen
+from fate.bench.suites.document import Document, Section, html, markdown
+from fate.bench.suites.gantt import gantt
+from fate.bench.suites.plots import bars, curves, heat, reference_note
+from fate.bench.suites.problem import Problem
+from fate.bench.suites.results import Times
+from fate.bench.suites.suite import Suite
+from fate.bench.suites.tables import Book, Table, interval_text, planning_table, pool_table
+from fate.view.fold import fold
+
+REPORT_MD, REPORT_HTML = "report.md", "report.html"
+_MAKESPAN, _TAIL = f"makespan_over_{REFERENCE}", f"p95_over_{REFERENCE}"
+
+
+def write_report(
+    report: Report, suite: Suite, problems: Sequence[Problem], times: Sequence[Times], asked: str
+) -> Document:
+    """Write report.md and report.html into the suite's folder; return what they say.
+
+    Args:
+        report: the figures.
+        suite: what was run.
+        problems: the job list's; one of the first becomes the Gantt chart.
+        times: what planning took.
+        asked: seeds and command.
+    """
+    book = Book(report.rows)
+    sections = [
+        _targets(book, suite.targets),
+        *[_pool(book, suite, pool.name) for pool in suite.pools()[: suite.look.shown]],
+        _regimes(book, suite),
+        _curve(book, suite),
+        _two_runs(book, suite, problems, report.out),
+        _cells(book, suite),
+        Section(title="Planning", text=_PLANNING, table=planning_table(times)),
+        Section(title="What this does not show", text=suite.look.limits),
+    ]
+    document = Document(
+        title=f"fate bench {suite.name}",
+        lead=suite.look.lead,
+        facts=_facts(report.machine, suite, asked),
+        sections=[each for each in sections if each.text or each.plots or each.table],
+    )
+    (report.out / REPORT_MD).write_text(markdown(document), encoding="utf-8")
+    (report.out / REPORT_HTML).write_text(html(document), encoding="utf-8")
+    return document
+
+
+_PLANNING = (
+    "Processor time of this machine, other processes and cold caches included: not part of the "
+    "reproducible figures."
+)
+
+
+def _facts(machine: Machine, suite: Suite, asked: str) -> tuple[tuple[str, str], ...]:
+    best = chosen(suite.name)
+    return (
+        ("command", asked),
+        ("commit", machine.commit or f"fate {machine.fate}"),
+        ("machine", f"{machine.processor}, {machine.cores} cores"),
+        ("best published baseline", best.published),
+        ("best baseline with late binding", best.late),
+    )
+
+
+def _targets(book: Book, targets: Sequence[Target]) -> Section:
+    lines: list[tuple[str, ...]] = []
+    for target in targets:
+        row = book.get(target.cell, target.policy, target.metric)
+        if row is not None:
+            reached = "reached" if target.reached(row) else "missed"
+            what = f"{target.policy}, {target.metric}"
+            lines.append((target.cell, what, interval_text(row), str(row.n), str(target), reached))
+    head = ("cell", "figure", "measured", "n", "target", "")
+    return Section(title="Targets", table=Table(head, lines) if lines else None)
+
+
+def _pool(book: Book, suite: Suite, name: str) -> Section:
+    plots = [bars(book, name, _MAKESPAN)]
+    tail = bars(book, name, _TAIL)
+    if tail:
+        plots = ["<h3>makespan</h3>", *plots, "<h3>P95 latency</h3>", tail]
+    table = pool_table(book, name)
+    text = f"{suite.look.notes.get(name, '')} {reference_note()}".strip()
+    return Section(
+        title=name,
+        text=text if any(plots) else "",
+        plots=tuple(plots) if any(plots) else (),
+        table=table if table.lines else None,
+        folded=True,
+    )
+
+
+def _regimes(book: Book, suite: Suite) -> Section:
+    """The heat map: policies against groups of cells."""
+    policies = [p for p in book.policies(next(iter(book.cells()), "")) if p != REFERENCE]
+    shown = heat(book, policies, suite.look.columns, _MAKESPAN)
+    return Section(
+        title="By group",
+        text=f"Makespan over {REFERENCE}'s; green is shorter." if shown else "",
+        plots=(shown,) if shown else (),
+    )
+
+
+def _curve(book: Book, suite: Suite) -> Section:
+    """A line for each policy over groups that stand for numbers."""
+    if not suite.look.axis:
+        return Section(title="")
+    series = {
+        policy: [
+            (x, row)
+            for x, cell in suite.look.axis.items()
+            if (row := book.get(cell, policy, _MAKESPAN)) is not None
+        ]
+        for policy in book.policies(next(iter(suite.look.axis.values())))
+        if policy != REFERENCE
+    }
+    shown = curves(series, suite.look.axis_title, f"makespan over {REFERENCE}'s")
+    return Section(title=suite.look.axis_title, plots=(shown,) if shown else ())
+
+
+def _two_runs(book: Book, suite: Suite, problems: Sequence[Problem], store: Path) -> Section:
+    """One instance under round-robin and under the planner that does best, or the best at all."""
+    policies = [policy for policy in book.policies(problems[0].cell) if policy != REFERENCE]
+    if not policies or not suite.look.gantt:
+        return Section(title="")
+    policies.sort(key=lambda policy: policy.partition("?")[0] not in PLANNERS)
+    case = problems[0].case(store)
+    histories = {
+        policy: fold(case.cluster, run_case(case, ready_policy(policy)).records)
+        for policy in (REFERENCE, policies[0])
+    }
+    text = (
+        f"{problems[0].label}: every bar is a call in its model's colour or a load; a call "
+        "begins with fetching what its parents left on other devices."
+    )
+    return Section(
+        title="One instance, two policies", text=text, plots=(gantt(case.cluster, histories),)
+    )
+
+
+def _cells(book: Book, suite: Suite) -> Section:
+    """Every cell: its ratios over round-robin."""
+    pooled = {pool.name for pool in suite.pools()}
+    cells = [cell for cell in book.cells() if cell not in pooled]
+    policies = list(dict.fromkeys(p for cell in cells for p in book.policies(cell)))
+    lines = [
+        (cell, *[interval_text(row) if row else "" for row in rows])
+        for cell in cells
+        for rows in [[book.get(cell, policy, _MAKESPAN) for policy in policies]]
+    ]
+    head = ("cell", *policies)
+    return Section(
+        title="Cells",
+        text=f"Makespan over {REFERENCE}'s, with 95 % intervals.",
+        table=Table(head, lines),
+        folded=True,
+    )
