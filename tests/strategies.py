@@ -44,6 +44,13 @@ class Node(msgspec.Struct, kw_only=True):
     move_s: tuple[float, ...] = ()
     eligible: tuple[int, ...] = ()
     output_bytes: float = 0.0
+    waited_s: float = 0.0
+    attained_s: float = 0.0
+    path_s: float = 0.0
+    age_s: float = 0.0
+    gap_s: float = 0.0
+    home: int = -1
+    parents_on: tuple[int, ...] = ()
 
 
 class Box(msgspec.Struct, kw_only=True):
@@ -129,8 +136,8 @@ def make_snapshot(
         ).reshape(shape),
         released_at_s=_f64([n.released_at_s for n in nodes]),
         **_prefixes(nodes, devices, contents),
-        waited_s=_f64([0.0 for _ in ready]),
         must_start=np.array([int(n.must_start) for n in ready], dtype=np.uint8),
+        **_service(ready, len(devices)),
         **_edges(nodes),
         **_devices(devices, models, now_s),
         **_costs(devices, models, link_s),
@@ -197,6 +204,15 @@ def _prefixes(nodes: Sequence[Node], devices: Sequence[Box], contents: Sequence[
         "path_tokens": picture.tokens,
         "cached_at": cached_at,
         "cache_tokens": np.array([box.cache for box in devices], np.int64),
+    }
+
+
+def _service(ready: Sequence[Node], devices: int) -> dict[str, Any]:
+    times = ("waited_s", "attained_s", "path_s", "age_s", "gap_s")
+    on = [n.parents_on or (0,) * devices for n in ready]
+    return {name: _f64([getattr(n, name) for n in ready]) for name in times} | {
+        "home": _i32([n.home for n in ready]),
+        "parents_on": _i32(on).reshape(len(ready), devices),
     }
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from fate.core.pool import Work
 from fate.domain.graph import Chunk, Graph, InstanceId, Path, Stage
@@ -29,7 +29,8 @@ class Lengths:
 class Workflow:
     """A submitted workflow; `open_stages` counts stages that have not ended, `failures` attempts.
 
-    Stages of a group count from when they are revealed.
+    Stages of a group count from when they are revealed. `attained_s` is what its finished calls
+    took, `home` the device of the last of them, -1 before there is one.
     """
 
     id: str
@@ -38,11 +39,26 @@ class Workflow:
     open_stages: int
     status: WorkflowStatus | None = None
     failures: int = 0
+    arrived_s: float = 0.0
+    attained_s: float = 0.0
+    home: int = -1
     family: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Know the workflow's name without what numbers it within a run."""
         self.family = _RUN_INDEX.sub("", self.id) or self.id
+
+
+class Before(NamedTuple):
+    """What the closest calls before an instance took, seen through tools and groups.
+
+    `path_s` is the service of the longest path to it, `end_s` when the last of them ended (-inf
+    without any), `ran_on` how many of their items ran on each device.
+    """
+
+    path_s: float = 0.0
+    end_s: float = float("-inf")
+    ran_on: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +73,9 @@ class Instance:
     `open_items` are neither done nor given up: each is in one of the `open_chunks`, or waits as
     one of `borrowing` for another item's answer. `gone` are the items that were given up.
     `waiting_work` is what it costs before its prompts are known, by items.
+    `longest_s` is the longest service of an item that is done, `ended_s` when the last one ended,
+    `ran_on` counts them by device; `before` is about the calls before this one, once it is asked
+    for.
     An expected instance stands for stages of a group that is not revealed yet; it never runs.
     """
 
@@ -87,6 +106,10 @@ class Instance:
     gone: set[int] = field(default_factory=set[int])
     failures: dict[int, int] = field(default_factory=dict[int, int])
     waiting_work: dict[int, Work] = field(default_factory=dict[int, Work])
+    longest_s: float = 0.0
+    ended_s: float = float("-inf")
+    ran_on: dict[int, int] = field(default_factory=dict[int, int])
+    before: Before | None = None
 
     @property
     def ended(self) -> bool:

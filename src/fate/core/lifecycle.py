@@ -8,6 +8,7 @@ from fate.core.expect import Expectation
 from fate.core.instances import Instance, InstanceStatus, OpenScope, Workflow
 from fate.core.options import SchedulerOptions
 from fate.core.ready import Ready
+from fate.core.service import look_back
 from fate.core.structure import Structure
 from fate.core.twins import Twins
 from fate.cost.estimates import Estimator
@@ -54,11 +55,12 @@ class Lifecycle:
         self.unsettled = False
         self._twins = Twins(self.instances, outbox)
 
-    def submit(self, graph: Graph) -> None:
+    def submit(self, graph: Graph, now_s: float = 0.0) -> None:
         """Take a workflow in and expand what has no parents."""
         if graph.id in self.workflows:
             raise ProtocolError(f"workflow {graph.id!r} was submitted twice")
-        workflow = Workflow(graph.id, len(self.workflows), graph, len(graph.stages))
+        number = len(self.workflows)
+        workflow = Workflow(graph.id, number, graph, len(graph.stages), arrived_s=now_s)
         self.workflows[graph.id] = workflow
         self.open_workflows += 1
         for instance in self.structure.workflow(workflow):
@@ -291,6 +293,7 @@ class Lifecycle:
 
     def _expand(self, instance: Instance) -> None:
         instance.status = "expanding"
+        instance.before = look_back(instance)
         self._outbox.append(Expand(instance=instance.id))
 
     def _finish_if_done(self, instance: Instance) -> None:

@@ -17,6 +17,7 @@ from fate.core.moving import Moving
 from fate.core.observe import observe_item, observe_step
 from fate.core.options import SchedulerOptions
 from fate.core.parking import Parking
+from fate.core.service import serve
 from fate.core.snapshot import SnapshotBuilder
 from fate.core.watch import Watch
 from fate.cost.estimates import Estimator
@@ -176,7 +177,7 @@ class Scheduler:
     def _submitted(self, event: Submitted, now_s: float) -> None:
         check_models(self.fleet.cluster, event.graph.id, event.graph.stages)
         self._stale = True
-        self.lifecycle.submit(event.graph)
+        self.lifecycle.submit(event.graph, now_s)
 
     def _expanded(self, event: Expanded, now_s: float) -> None:
         self._stale = True
@@ -210,6 +211,8 @@ class Scheduler:
             raise ProtocolError(f"activity {event.activity} ({chunk}) cannot finish item {item}")
         if not self.lifecycle.is_open(chunk.instance, item):
             return
+        if chain.device != HOST:
+            serve(self.lifecycle.instances[chunk.instance], event, chain.device, now_s)
         self.lifecycle.item_done(chunk, item, event.output_tokens, chain.device)
         learn = self.watch.item(chain, event, now_s)
         chain.items_done += 1

@@ -18,6 +18,7 @@ from fate.core.nodes import (
 from fate.core.options import SchedulerOptions
 from fate.core.paths import EMPTY
 from fate.core.pool import Work
+from fate.core.service import columns
 from fate.domain.catalog import Cluster
 from fate.domain.snapshot import F64, I32, U8, Snapshot
 from fate.domain.state import ParkedState, SequenceSlot
@@ -99,6 +100,7 @@ class SnapshotBuilder:
             **self._prefixes(works, rows),
             **self._moved(works, model),
             waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
+            **columns(nodes.frontier, nodes.owners[: len(nodes.frontier)], now_s, len(free_at_s)),
             must_start=np.array([r.overdue_at_s <= now_s for r in nodes.frontier], np.uint8),
             **_csr(nodes.edges),
             free_at_s=free_at_s,

@@ -52,6 +52,13 @@ class Snapshot:
         prompt: [N, L] i32 path nodes of the node's first prompt, root first; -1 behind the last.
         waited_s: [F] f64 seconds since the chunk became ready.
         must_start: [F] u1 the chunk is over its wait bound.
+        attained_s: [F] f64 seconds of service the finished calls of the chunk's workflow had.
+        path_s: [F] f64 seconds of service on the longest path of finished calls to the chunk.
+        age_s: [F] f64 seconds since the chunk's workflow arrived.
+        gap_s: [F] f64 seconds between the end of the calls before the chunk and its becoming
+            ready: tools and pauses; 0 without calls before it.
+        home: [F] i32 device of the last finished call of the chunk's workflow; -1 none.
+        parents_on: [F, D] i32 items of the calls before the chunk that ran on each device.
 
         moved: [N, D] f64 leading tokens of the node's first prompt that the best state on another
             device holds and a move would bring; 0 where there is none.
@@ -124,6 +131,12 @@ class Snapshot:
     move_s: F64
     waited_s: F64
     must_start: U8
+    attained_s: F64
+    path_s: F64
+    age_s: F64
+    gap_s: F64
+    home: I32
+    parents_on: I32
 
     held: I32
     path_tokens: I32

@@ -23,12 +23,13 @@ SHAPES = {
     "used_at": "DM", "pinned": "DM", "footprint_bytes": "DM", "memory_bytes": "D",
     "content": "DMK", "content_used_at": "DMK", "parks": "DM", "running_instance": "DS",
     "load_s": "DM", "unload_s": "DM", "prefill": "DM3", "decode": "DM3", "slowdown": "DS",
-    "link": "DD2", "moved": "ND", "move_s": "ND",
+    "link": "DD2", "moved": "ND", "move_s": "ND", "attained_s": "F", "path_s": "F", "age_s": "F",
+    "gap_s": "F", "home": "F", "parents_on": "FD",
 }  # fmt: skip
 FLAGS = {"eligible", "must_start", "resident", "pinned", "parks"}
 INDICES = {
     "model", "instance", "workflow", "prompt", "held", "path_tokens", "child_ptr", "child",
-    "content",
+    "content", "home", "parents_on",
 }  # fmt: skip
 CLOCKS = {
     "cached_at", "cache_tokens", "used_at", "footprint_bytes", "memory_bytes", "content_used_at",
