@@ -5,15 +5,17 @@ import msgspec
 from fate.domain.graph import Chunk
 
 
-class Memo(msgspec.Struct, frozen=True, kw_only=True):
+class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A policy's only memory between two plans; losing it may cost quality, never correctness.
 
     `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
-    goes on.
+    goes on, `ahead` what a policy that plans whole workflows has laid down for each device:
+    numbers of instances, waiting ones too, in the order in which they are to run.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
     cursor: int = 0
+    ahead: tuple[tuple[int, ...], ...] = ()
 
 
 class Prefetch(msgspec.Struct, frozen=True, array_like=True):
