@@ -248,7 +248,7 @@ def test_a_published_router_binds_for_good() -> None:
     for name in ("plas", "atlas", "ayo", "parrot", "continuum", "kvflow"):
         first = [call(1, model=A), call(2, model=B), call(3, model=A)]
         lists, memo = decide(name, first)
-        assert sorted(sum(lists, [])) == [1, 2, 3], name
+        assert sorted(number for mine in lists for number in mine) == [1, 2, 3], name
         home = next(device for device, mine in enumerate(lists) if 3 in mine)
         devices = [WARM[0], WARM[1]]
         devices[home] = busy(60)
