@@ -52,6 +52,8 @@ class Truth:
         failure_rate: probability that an attempt of a call fails half-way.
         reuse: calls of one model whose prompts have the same keys are made once.
         refusal_rate: probability that an instance cannot be rendered.
+        forget_rate: probability that an engine holds nothing of a call's prompt any more, whatever
+            the scheduler believes: its index of prefixes is stale.
         actual: workflow id -> what the workflow turns out to be: the same stages, other figures.
             What is not in it is as submitted.
     """
@@ -62,6 +64,7 @@ class Truth:
     failure_rate: float = 0.0
     reuse: bool = False
     refusal_rate: float = 0.0
+    forget_rate: float = 0.0
     actual: Mapping[str, Graph] = field(default_factory=dict[str, Graph])
 
 
@@ -154,6 +157,8 @@ class Physics:
             path = keyed(model, [(segment.key, segment.tokens) for segment in (*prompt, answer)])
             cached = int(usable_hit(cache.leading(path[:-1]), tokens))
             cache.touch(path, 0)
+        if cached and self.draw("forget", answer.key, device) < self._truth.forget_rate:
+            cached = 0
         factor = self.factor("call", answer.key, device) * self._slowdown(device, running)
         return Measured(
             cached,

@@ -64,6 +64,14 @@ def wrong_lengths(case: Case, factor: float = 2.0) -> Case:
     return _declared_as(case, factors)
 
 
+def stale_prefixes(case: Case, share: float) -> Case:
+    """Return the case with engines that have lost a share of the prefixes they are said to hold.
+
+    Each call whose prompt should be cached finds nothing with this probability.
+    """
+    return dataclasses.replace(case, truth=dataclasses.replace(case.truth, forget_rate=share))
+
+
 def _declared_as(case: Case, factors: Callable[[Graph], Mapping[str, float]]) -> Case:
     """Declare answers as factors say; what happens stays."""
     actual = _actual(case)
