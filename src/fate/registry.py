@@ -49,7 +49,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "max-min": "fate.policy.baselines.batch_mode:max_min",
         "max-min-state": "fate.policy.baselines.batch_mode:max_min_state",
         "min-min": "fate.policy.baselines.batch_mode:min_min",
-        "min-min-state": "fate.policy.baselines.batch_mode:min_min_state",
+        "min-min-state": "fate.policy.baselines.batch_mode:MinMinState",
         "parrot": "fate.policy.baselines.parrot:parrot",
         "parrot-late": "fate.policy.baselines.parrot:parrot_late",
         "peft": "fate.policy.baselines.classical:peft",

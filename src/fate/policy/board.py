@@ -3,7 +3,7 @@
 from heapq import heapify, heappop, heappush
 from math import inf
 
-from fate.policy.dag import Dag, Preference, transfer_seconds
+from fate.policy.dag import Dag, Preference, parents_of, transfer_seconds
 from fate.policy.kernel.reference import Orders
 from fate.policy.lines import Lines, Offer
 
@@ -28,7 +28,7 @@ class Board:
                 of parents in the graph are added; None where data moves beside the work and
                 only delays the start, as the papers have it.
         """
-        self.dag, self._lines = dag, lines
+        self.dag, self._lines, self._parents = dag, lines, parents_of(dag)
         self._released_s, self._gather_s = released_s, gather_s
         count = len(dag.work_s)
         self.device, self.start_s = [-1] * count, [0.0] * count
@@ -37,7 +37,7 @@ class Board:
     def _inputs(self, task: int, device: int) -> tuple[float, float]:
         """Return (ready, gather) of a task on a device, its parents being placed."""
         ready_s, moves_s = self._released_s[task], 0.0
-        for parent, units, after_s in self.dag.parents[task]:
+        for parent, units, after_s in self._parents[task]:
             source, done_s = self.device[parent], self.finish_s[parent] + after_s
             move_s = transfer_seconds(self.dag, units, source, device) if source >= 0 else 0.0
             if self._gather_s is None:
@@ -67,7 +67,7 @@ class Board:
 
     def fill(self, preference: Preference, todo: set[int]) -> None:
         """Place the tasks of `todo`: of those whose parents are placed the one that comes first."""
-        waits = [sum(edge.task in todo for edge in edges) for edges in self.dag.parents]
+        waits = [sum(edge.task in todo for edge in edges) for edges in self._parents]
         ready = [(-preference.priority[task], task) for task in sorted(todo) if not waits[task]]
         heapify(ready)
         while ready:
@@ -96,7 +96,7 @@ class Board:
                 self._put(task, device, offer)
 
     def _may(self, task: int, open_tasks: set[int]) -> bool:
-        return not any(edge.task in open_tasks for edge in self.dag.parents[task])
+        return not any(edge.task in open_tasks for edge in self._parents[task])
 
     def orders(self) -> Orders:
         """Return each device's tasks by their start, the lower index among equals."""

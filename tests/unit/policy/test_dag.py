@@ -19,6 +19,7 @@ from fate.policy.dag import (
     heft,
     make_dag,
     optimistic_cost,
+    parents_of,
     peft,
     upward_rank,
 )
@@ -66,11 +67,12 @@ def schedule(dag: Dag, rule: Rule) -> Board:
 
 def check(board: Board) -> None:
     """Every task once, after its parents and their data; no two at once on a processor."""
+    parents = parents_of(board.dag)
     for task, device in enumerate(board.device):
         assert device >= 0
         length = board.finish_s[task] - board.start_s[task]
         assert length == pytest.approx(board.dag.work_s[task][device])
-        for parent, units, _ in board.dag.parents[task]:
+        for parent, units, _ in parents[task]:
             away = units if board.device[parent] != device else 0.0
             assert board.start_s[task] >= board.finish_s[parent] + away - 1e-9
     for order in board.orders():

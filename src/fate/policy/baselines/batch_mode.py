@@ -13,8 +13,10 @@ from math import inf
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
+from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Orders
+from fate.policy.kernel.reference_plans import MIN_MIN
 from fate.policy.measures import Finish, StateFinish
 
 #: Returns how urgent a chunk is, given its end on every device, soonest first [s].
@@ -44,18 +46,17 @@ class BatchMode:
 
     eager = False
     lookahead: Lookahead = "near"
-    inline = True
+
+    @property
+    def inline(self) -> bool:
+        """Replaying the state for every pair, again after every choice, takes milliseconds."""
+        return self.finish is Finish
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""
         del memo
         p = plain(snapshot, Weights(depth=0), lookahead=False)
-        orders = self._orders(p, self.finish(snapshot, p, 0))
-        return Plan(
-            policy=self.name,
-            orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
-            search=Search(base=self.name),
-        )
+        return _named(self.name, snapshot, self._orders(p, self.finish(snapshot, p, 0)), "")
 
     def _orders(self, p: Plain, finish: Finish | StateFinish) -> Orders:
         orders = [list[int]() for _ in range(p.devices)]
@@ -82,6 +83,35 @@ class BatchMode:
             if possible and (best is None or self.urgency(possible) > most):
                 best, most = node, self.urgency(possible)
         return best
+
+
+def _named(name: str, snapshot: Snapshot, orders: Orders, backend: str) -> Plan:
+    return Plan(
+        policy=name,
+        orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
+        search=Search(base=name, backend=backend),
+    )
+
+
+class MinMinState:
+    """Place first what ends first, loads and hits included.
+
+    Source: as `min_min`. Rule: as there. Deviations: finish times include loads, evictions and
+    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
+    """
+
+    name = "min-min-state"
+    eager = False
+    inline = False
+    lookahead: Lookahead = "near"
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Build lists for every device, busy ones too; the kernel has the rule."""
+        del memo
+        if not snapshot.frontier:
+            return _named(self.name, snapshot, [[] for _ in range(snapshot.devices)], "")
+        kernel = open_kernel(snapshot, Weights(depth=0))
+        return _named(self.name, snapshot, kernel.greedy(MIN_MIN), kernel.name)
 
 
 def min_min() -> BatchMode:
@@ -114,15 +144,6 @@ def sufferage() -> BatchMode:
     chunks contend for each machine in rounds; otherwise as `min_min`.
     """
     return BatchMode(name="sufferage", urgency=_suffers, finish=Finish)
-
-
-def min_min_state() -> BatchMode:
-    """Place first what ends first, loads and hits included.
-
-    Source: as `min_min`. Rule: as there. Deviations: finish times include loads, evictions and
-    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
-    """
-    return BatchMode(name="min-min-state", urgency=_soonest, finish=StateFinish)
 
 
 def max_min_state() -> BatchMode:

@@ -182,10 +182,9 @@ def plain(snapshot: Snapshot, weights: Weights, *, lookahead: bool = True) -> Pl
         for name in _FIELDS:
             values[name] = getattr(snapshot, name).tolist()
     else:
-        cut = _NODE_FIELDS if frontier < len(snapshot.model) else frozenset[str]()
+        rows = dict.fromkeys(_NODE_FIELDS, frontier) | {"held": snapshot.contents_now + frontier}
         for name in _FRONTIER_FIELDS:
-            array = getattr(snapshot, name)
-            values[name] = (array[:frontier] if name in cut else array).tolist()
+            values[name] = getattr(snapshot, name)[: rows.get(name)].tolist()
         values.update(child_ptr=[0] * (frontier + 1), child=[], child_share=[], child_after_s=[])
     return Plain(
         weights,
