@@ -234,7 +234,8 @@ def _sample() -> Snapshot:
         "moved": square, "move_s": square,
         "waited_s": row, "child_share": (0,), "child_after_s": (0,), "released_at_s": row,
         "free_at_s": square, "load_s": square, "unload_s": square, "prefill": (1, 1, 3),
-        "decode": (1, 1, 3), "slowdown": square, "link": (1, 1, 2),
+        "decode": (1, 1, 3), "slowdown": square, "link": (1, 1, 2), "attained_s": row,
+        "path_s": row, "age_s": row, "gap_s": row,
     }  # fmt: skip
     integers: dict[str, tuple[int, ...]] = {
         "model": row, "instance": row, "workflow": row, "prompt": square, "held": square,
@@ -242,7 +243,7 @@ def _sample() -> Snapshot:
         "child": (0,), "content": cube, "running_instance": square, "used_at": square,
         "footprint_bytes": square, "memory_bytes": row, "content_used_at": cube,
         "resident": square, "pinned": square, "eligible": square, "must_start": row,
-        "parks": square,
+        "parks": square, "home": row, "parents_on": square,
     }  # fmt: skip
     arrays: dict[str, Any] = {name: np.zeros(shape) for name, shape in shapes.items()}
     arrays |= {name: np.zeros(shape, dtype=np.int64) for name, shape in integers.items()}
