@@ -6,8 +6,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import aiohttp
@@ -23,10 +21,11 @@ from fate.engines.base import (
     EngineInfo,
     LoadResult,
     PromptPart,
-    Role,
     SavedState,
     check_task,
 )
+from fate.engines.openai_answer import STRANGE, Answer, counted, estimated_tokens, one_line
+from fate.engines.openai_api import events, request_body, retry_after_s, text_of, whole
 
 #: Fields some servers refuse; left out from then on where one does.
 OPTIONAL_FIELDS = ("stream_options", "seed")
@@ -34,24 +33,25 @@ OPTIONAL_FIELDS = ("stream_options", "seed")
 PASSING = (408, 409, 425, 429)
 #: Statuses of an endpoint that a server does not have.
 ABSENT = (400, 404, 405, 501)
-#: Characters per token, where a server does not count.
-CHARACTERS_PER_TOKEN = 4
+#: Pieces of a stream for each token asked for, at most: some servers send a token in parts.
+PIECES_PER_TOKEN = 8
+#: Bytes read at most of an error.
+LONGEST_ERROR = 4_096
 #: A server that does not even take a connection by then is not there [s].
 CONNECT_TIMEOUT_S = 10.0
 HEALTH_TIMEOUT_S = 5.0
 #: How long one `restart` waits for a server that is gone, and how often it looks [s].
 RESTART_WAIT_S, RESTART_POLL_S = 30.0, 0.5
-EVENT = b"data:"
 
 
 class OpenAIEngine:
     """A server with an OpenAI-compatible API: it has its models loaded and counts its own slots.
 
     Nothing but `/chat/completions` and `/completions` is assumed, and `/embeddings` where a model's
-    task is that. Answers are streamed, which
-    tells prefill from decode and lets the server notice a cancelled call. Usage is taken from the
-    server where it reports it and estimated from lengths otherwise. `exact_tokens` is a wish: the
-    API has no way to ask for it.
+    task is that. Answers are streamed, which tells prefill from decode and lets the server notice a
+    cancelled call. Usage is taken from the server where it reports it and estimated from lengths
+    otherwise. `exact_tokens` is a wish: the API has no way to ask for it. Where the server says how
+    long to wait before a call (`Retry-After`), all calls wait that long: it is not a failure.
 
     Args:
         device: where calls are counted; its `slots` are how many calls the server takes at once.
@@ -59,7 +59,8 @@ class OpenAIEngine:
         sources: the server's name of each model.
         base_url: the API's address, `http://host:port/v1`.
         api_key_env: name of the environment variable that holds the key, empty for none.
-        silence_s: how long the server may say nothing, before and during an answer [s].
+        silence_s: how long the server may say nothing, before and during an answer, or make a call
+            wait [s].
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class OpenAIEngine:
         )
         self._session: aiohttp.ClientSession | None = None
         self._refused: set[str] = set()
+        self._not_before_s = 0.0
 
     @property
     def info(self) -> EngineInfo:
@@ -138,38 +140,65 @@ class OpenAIEngine:
             return await self._embed(request)
         path = "/chat/completions" if request.chat else "/completions"
         body = request_body(request, self._names[request.model])
+        give_up_s = time.monotonic() + self._silence_s
         while True:
             sent = {name: value for name, value in body.items() if name not in self._refused}
-            started = time.perf_counter()
+            started = await self._turn()
             try:
                 async with self._http("POST", path, sent) as response:
-                    answer = await self._read(response, started)
+                    answer = await self._read(response, request, started)
             except _FieldRefusedError as refusal:
                 self._refused.add(refusal.field)
-                continue
-            return answer.result(request, time.perf_counter() - started)
+            except _WaitError as wait:
+                self._postpone(wait, give_up_s)
+            else:
+                return answer.result(request, time.perf_counter() - started)
+
+    async def _turn(self) -> float:
+        """Wait until the server is to be asked again; return when that is."""
+        left_s = self._not_before_s - time.monotonic()
+        if left_s > 0.0:
+            await asyncio.sleep(left_s)
+        return time.perf_counter()
+
+    def _postpone(self, wait: "_WaitError", give_up_s: float) -> None:
+        """Let calls wait as the server asks, or raise its answer where that takes too long."""
+        until_s = time.monotonic() + wait.seconds
+        if until_s > give_up_s:
+            raise wait.error from wait
+        self._not_before_s = max(self._not_before_s, until_s)
 
     async def _embed(self, request: CallRequest) -> CallResult:
         """Ask for the vector of one text."""
-        body = {"model": self._names[request.model], "input": text_of(request)}
-        started = time.perf_counter()
-        async with self._http("POST", "/embeddings", body) as response:
+        text = text_of(request)
+        body = {"model": self._names[request.model], "input": text}
+        give_up_s = time.monotonic() + self._silence_s
+        while True:
+            started = await self._turn()
             try:
-                answer: Any = await response.json(content_type=None)
-                vector = tuple([float(each) for each in answer["data"][0]["embedding"]])
-                usage: dict[str, Any] = answer.get("usage") or {}
-            except (ValueError, TypeError, LookupError, AttributeError) as error:
-                raise self._strange(error) from error
-        estimate = len(body["input"]) // CHARACTERS_PER_TOKEN + 1
-        return CallResult(
-            text="",
-            prompt_tokens=int(usage.get("prompt_tokens") or estimate),
-            cached_tokens=0,
-            output_tokens=0,
-            prefill_s=time.perf_counter() - started,
-            decode_s=0.0,
-            vector=vector,
-        )
+                async with self._http("POST", "/embeddings", body) as response:
+                    vector, prompt_tokens = await self._vector(response)
+            except _WaitError as wait:
+                self._postpone(wait, give_up_s)
+                continue
+            return CallResult(
+                text="",
+                prompt_tokens=prompt_tokens or estimated_tokens(len(text)),
+                cached_tokens=0,
+                output_tokens=0,
+                prefill_s=time.perf_counter() - started,
+                decode_s=0.0,
+                vector=vector,
+            )
+
+    async def _vector(self, response: aiohttp.ClientResponse) -> tuple[tuple[float, ...], int]:
+        """Return a vector and how long the server says its text is, 0 if it does not."""
+        try:
+            answer: Any = json.loads(await whole(response))
+            vector = tuple([float(each) for each in answer["data"][0]["embedding"]])
+            return vector, counted(answer.get("usage") or {}, "prompt_tokens")
+        except STRANGE as error:
+            raise self._strange(error) from error
 
     async def save(self, model: str, sequence: int) -> SavedState:
         """Refuse: the API has no KV states."""
@@ -231,27 +260,35 @@ class OpenAIEngine:
         except (_NotListedError, ValueError, TypeError, LookupError):
             return set()
 
-    async def _read(self, response: aiohttp.ClientResponse, started: float) -> "Answer":
-        """Collect a streamed answer, or a whole one from a server that does not stream."""
-        answer = Answer()
+    async def _read(
+        self, response: aiohttp.ClientResponse, request: CallRequest, started: float
+    ) -> Answer:
+        """Collect a streamed answer, or a whole one from a server that does not stream.
+
+        The server may not be silent for long, and what is no part of the answer is silence. It may
+        not go on for ever either: a stream with far more pieces than tokens were asked for ends.
+        """
+        answer, pieces = Answer(), 0
+        most = PIECES_PER_TOKEN * request.max_tokens + PIECES_PER_TOKEN
+        loop = asyncio.get_running_loop()
         try:
             if response.content_type == "application/json":
-                answer.add(await response.json(content_type=None), time.perf_counter() - started)
-            else:
-                async for line in response.content:
-                    if line.startswith(EVENT) and (event := line[len(EVENT) :].strip()):
-                        if event == b"[DONE]":
-                            break
-                        answer.add(json.loads(event), time.perf_counter() - started)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+                answer.add(json.loads(await whole(response)), time.perf_counter() - started)
+                return answer.checked(self._where)
+            async with asyncio.timeout(self._silence_s) as silence:
+                async for event in events(response):
+                    answer.add(json.loads(event), time.perf_counter() - started)
+                    if len(answer.text) > pieces:
+                        pieces = len(answer.text)
+                        silence.reschedule(loop.time() + self._silence_s)
+                    if pieces > most:
+                        raise EngineError(
+                            f"{self._where}: the answer does not end: {pieces} pieces where "
+                            f"{request.max_tokens} tokens were asked for"
+                        )
+        except STRANGE as error:
             raise self._strange(error) from error
-        if answer.error:
-            raise EngineError(f"{self._where}: {answer.error}")
-        if not answer.choices:
-            raise EngineError(f"{self._where}: the answer has no choices")
-        if not answer.finish:
-            raise EngineError(f"{self._where}: the answer stops before its end")
-        return answer
+        return answer.checked(self._where)
 
     def _strange(self, error: Exception) -> EngineError:
         return EngineError(f"{self._where}: the answer is not what the OpenAI API says ({error!r})")
@@ -266,39 +303,53 @@ class OpenAIEngine:
         try:
             async with self._session.request(method, self._url + path, json=body) as response:
                 if response.status >= 400:
-                    raise self._status_error(response.status, await response.text(), path, body)
+                    raise await self._status_error(response, path, body)
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise DeviceLostError(f"{self._where}: no server there ({error})") from error
+            raise DeviceLostError(f"{self._where}: no server there ({one_line(error)})") from error
         except TimeoutError as error:  # aiohttp's own are both, a timeout and a client error
             raise EngineError(
                 f"{self._where}: not a word for {self._silence_s:g} s; the call was given up"
             ) from error
         except (aiohttp.ClientError, OSError) as error:
+            said = one_line(error)
             if path == "/models" or not await self.healthy():
-                raise DeviceLostError(f"{self._where}: the server is gone ({error})") from error
-            raise EngineError(f"{self._where}: the connection broke ({error})") from error
+                raise DeviceLostError(f"{self._where}: the server is gone ({said})") from error
+            raise EngineError(f"{self._where}: the connection broke ({said})") from error
 
-    def _status_error(
-        self, status: int, text: str, path: str, body: dict[str, Any] | None
+    async def _status_error(
+        self, response: aiohttp.ClientResponse, path: str, body: dict[str, Any] | None
     ) -> Exception:
         """Return what an HTTP status means."""
+        status = response.status
+        text = (await response.content.read(LONGEST_ERROR)).decode(errors="replace")
         if status in (400, 422) and body:
             for name in OPTIONAL_FIELDS:
                 if name in body and name in text:
                     return _FieldRefusedError(name)
         if path == "/models" and status in ABSENT:
             return _NotListedError()
-        said = " ".join(text.split())[:200]
         hint = "; set `api_key_env` to the variable with the key" if status in (401, 403) else ""
-        return EngineError(
-            f"{self._where}: {path} answers {status}{hint}: {said}",
+        error = EngineError(
+            f"{self._where}: {path} answers {status}{hint}: {one_line(text)}",
             retryable=status >= 500 or status in PASSING,
+        )
+        wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+        return (
+            _WaitError(error, wait_s) if wait_s is not None and body and error.retryable else error
         )
 
 
 class _NotListedError(Exception):
     """The server has no list of models."""
+
+
+class _WaitError(Exception):
+    """The server says how long to wait before the same call; `error` is what it answered."""
+
+    def __init__(self, error: EngineError, seconds: float) -> None:
+        self.error, self.seconds = error, seconds
+        super().__init__(str(error))
 
 
 class _FieldRefusedError(Exception):
@@ -307,83 +358,6 @@ class _FieldRefusedError(Exception):
     def __init__(self, name: str) -> None:
         self.field = name
         super().__init__(name)
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has come of an answer so far. `first_s` is when its first token came."""
-
-    text: list[str] = field(default_factory=list[str])
-    usage: dict[str, Any] = field(default_factory=dict[str, Any])
-    finish: str = ""
-    error: str = ""
-    choices: bool = False
-    first_s: float = 0.0
-
-    def add(self, event: dict[str, Any], at_s: float) -> None:
-        """Take in one event of a stream, or a whole answer."""
-        if event.get("error"):
-            self.error = str(event["error"])
-        self.usage = event.get("usage") or self.usage
-        for choice in event.get("choices") or ():
-            self.choices = True
-            piece = choice.get("delta") or choice.get("message") or choice
-            text = piece.get("content") or piece.get("text") or ""
-            if text:
-                self.text.append(text)
-                self.first_s = self.first_s or at_s
-            self.finish = choice.get("finish_reason") or self.finish
-
-    def result(self, request: CallRequest, seconds: float) -> CallResult:
-        """Return the finished call; what the server did not count is estimated."""
-        text = "".join(self.text)
-        prompt = sum(len(part.text) for part in request.parts) // CHARACTERS_PER_TOKEN + 1
-        output = len(self.text) if len(self.text) > 1 else len(text) // CHARACTERS_PER_TOKEN + 1
-        details: dict[str, Any] = self.usage.get("prompt_tokens_details") or {}
-        prefill_s = self.first_s or seconds
-        return CallResult(
-            text=text,
-            prompt_tokens=int(self.usage.get("prompt_tokens") or prompt),
-            cached_tokens=int(details.get("cached_tokens") or 0),
-            output_tokens=int(self.usage.get("completion_tokens") or output),
-            prefill_s=prefill_s,
-            decode_s=max(seconds - prefill_s, 0.0),
-            finish="length" if self.finish == "length" else "stop",
-        )
-
-
-def request_body(request: CallRequest, name: str) -> dict[str, Any]:
-    """Translate a call into the API's terms."""
-    body: dict[str, Any] = {
-        "model": name,
-        "max_tokens": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if request.stop:
-        body["stop"] = list(request.stop)
-    if request.schema is not None:
-        schema = {"name": "answer", "schema": request.schema, "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    if request.chat:
-        body["messages"] = [
-            {"role": role, "content": "".join(part.text for part in run)}
-            for role, run in groupby(request.parts, key=_role)
-        ]
-    else:
-        body["prompt"] = text_of(request)
-    return body
-
-
-def text_of(request: CallRequest) -> str:
-    """Return a prompt as one text."""
-    return "".join(part.text for part in request.parts)
-
-
-def _role(part: PromptPart) -> Role:
-    return part.role
 
 
 def _authorization(device: Device, variable: str) -> dict[str, str]:

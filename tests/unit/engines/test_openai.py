@@ -1,100 +1,20 @@
 """Servers that are killed, slow, or lie about the API."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web
 from tests.devices import request
+from tests.servers import MODEL, REMOTE, Handler, call, piece, says, served, streams
 
-from fate.domain.catalog import Device, Model
+from fate.domain.catalog import Model
 from fate.domain.errors import FateError
 from fate.engines import openai
 from fate.engines.base import CallRequest, DeviceLostError, EngineError, PromptPart
 from fate.engines.openai import OpenAIEngine
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-MODEL = Model(id="m", weight_bytes=0)
-REMOTE = Device(id="r0", engine="openai", memory_bytes=0, prefix="none", managed=False)
-
-
-async def not_here(_request: web.Request) -> web.StreamResponse:
-    """Answer as a server without this endpoint."""
-    raise web.HTTPNotFound
-
-
-def says(body: object, status: int = 200) -> Handler:
-    """Answer every request with this JSON."""
-
-    async def answer(_request: web.Request) -> web.StreamResponse:
-        return web.json_response(body, status=status)
-
-    return answer
-
-
-def streams(*events: object, end: bool = True) -> Handler:
-    """Answer every request with these events."""
-
-    async def answer(asked: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(asked)
-        for event in events:
-            await response.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-        if end:
-            await response.write(b"data: [DONE]\n\n")
-        else:
-            assert asked.transport is not None
-            asked.transport.abort()
-        return response
-
-    return answer
-
-
-def piece(text: str, finish: str | None = None) -> dict[str, Any]:
-    """Return a chunk of a streamed answer."""
-    return {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
-
-
 WHOLE = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
-
-
-@asynccontextmanager
-async def served(
-    chat: Handler, models: Handler = not_here, **options: Any
-) -> AsyncGenerator[tuple[OpenAIEngine, web.AppRunner]]:
-    """Serve one behaviour and open an engine on it."""
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", chat)
-    app.router.add_post("/v1/completions", chat)
-    app.router.add_post("/v1/embeddings", chat)
-    app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    engine = OpenAIEngine(
-        REMOTE, (MODEL,), {"m": "name"}, base_url=f"http://127.0.0.1:{port}/v1/", **options
-    )
-    try:
-        await engine.open()
-        yield engine, runner
-    finally:
-        await engine.close()
-        await runner.cleanup()
-
-
-def call(chat: Handler, asked: CallRequest | None = None, **options: Any) -> Any:
-    """Return the result of one call on a server that behaves so."""
-
-    async def body() -> Any:
-        async with served(chat, **options) as (engine, _):
-            return await engine.call(asked or request("m", "four", "teen words"))
-
-    return asyncio.run(body())
 
 
 def test_a_streamed_answer_with_usage_is_reported_as_counted() -> None:
@@ -121,9 +41,8 @@ EMBEDDER = Model(id="m", weight_bytes=0, task="embed")
 EMBED = request("m", "four", "teen words", max_tokens=0, chat=False, embed=True)
 
 
-def test_vectors_come_from_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_come_from_embeddings() -> None:
     """The text is sent as one; tokens are the server's, or estimated."""
-    monkeypatch.setitem(globals(), "MODEL", EMBEDDER)
     seen: list[Any] = []
 
     async def record(asked: web.Request) -> web.StreamResponse:
@@ -131,19 +50,18 @@ def test_vectors_come_from_embeddings(monkeypatch: pytest.MonkeyPatch) -> None:
         return web.json_response({"data": [{"embedding": [1, 0.5]}], **usage})
 
     usage: dict[str, Any] = {}
-    assert call(record, EMBED).prompt_tokens == 14 // 4 + 1
+    assert call(record, EMBED, model=EMBEDDER).prompt_tokens == 14 // 4 + 1
     usage["usage"] = {"prompt_tokens": 7}
-    result = call(record, EMBED)
+    result = call(record, EMBED, model=EMBEDDER)
     assert result.vector == (1.0, 0.5) and result.prompt_tokens == 7 and not result.output_tokens
     assert seen[0] == ("/v1/embeddings", {"model": "name", "input": "fourteen words"})
 
 
 @pytest.mark.parametrize("body", [{}, {"data": []}, {"data": [{"embedding": ["x"]}]}, [1]])
-def test_vectors_that_are_none(monkeypatch: pytest.MonkeyPatch, body: object) -> None:
+def test_vectors_that_are_none(body: object) -> None:
     """An answer of another shape is the server's fault."""
-    monkeypatch.setitem(globals(), "MODEL", EMBEDDER)
     with pytest.raises(EngineError, match="not what the OpenAI API says"):
-        call(says(body), EMBED)
+        call(says(body), EMBED, model=EMBEDDER)
 
 
 def test_raw_prompts_go_to_completions_and_chats_keep_their_roles() -> None:
