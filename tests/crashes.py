@@ -14,6 +14,7 @@ from fate.domain.messages import Record
 from fate.drivers.clock import VirtualClock
 from fate.drivers.recover import Recovered, recover
 from fate.drivers.setup import Outcome, Setup
+from fate.drivers.world import Truth
 
 
 class KilledError(Exception):
@@ -74,6 +75,7 @@ class Story:
     setup: Setup
     graphs: Sequence[Graph]
     disk: Disk = field(default_factory=Disk)
+    truth: Truth | None = None
     processes: int = 0
     prepare: Callable[[Bench], None] = lambda bench: None
     watch: Callable[[Bench, Record], None] = lambda bench, record: None
@@ -89,6 +91,7 @@ class Story:
         bench = Bench(
             self.setup,
             self.graphs,
+            self.truth,
             clock=clock,
             log=self.disk,
             outputs=self.disk,

@@ -12,14 +12,16 @@ from tests.graphs import chain, cluster, map_reduce, profile
 
 from fate.core.options import SchedulerOptions
 from fate.domain.errors import FateError, ReplayError
-from fate.domain.graph import Graph, Stage
+from fate.domain.graph import Graph, Segment, Stage
 from fate.domain.messages import (
     Call,
     CancelAll,
+    Dropped,
     Expand,
     ItemDone,
     Record,
     Resumed,
+    Reuse,
     RunTool,
     WakeAt,
     Woke,
@@ -28,6 +30,7 @@ from fate.drivers.recover import stands
 from fate.drivers.replay import decisions, replay
 from fate.drivers.setup import Setup
 from fate.drivers.survey import survey
+from fate.drivers.world import Truth
 from fate.policy.baselines.greedy import LateEft
 from fate.view.fold import fold
 
@@ -137,6 +140,53 @@ def test_a_log_that_does_not_replay_is_refused_and_there_is_a_way_out() -> None:
     whole.live()
     assert told.disk.texts == whole.disk.texts
     assert done and done.items() <= told.disk.texts.items()
+
+
+def borrowed_and_given_up() -> Story:
+    """Calls that ask the same as one before, and a map of tools of which one item fails."""
+    shared = (Segment("shared", 40), Segment("ask", 20))
+    first = Stage(
+        id="first", kind="llm", model="A", prompt=shared, output_tokens=20.0, max_tokens=20
+    )
+    later = [replace(first, id=f"later{n}", parents=("first", "tools")) for n in range(3)]
+    tools = Stage(id="tools", kind="tool", mapped=True, items=4, tool_s=0.1, on_error="default")
+    graph = Graph(id="w", stages=(first, tools, *later))
+    own = setup(max_attempts=1)
+    told = Story(own, [graph], truth=Truth(profile=own.profile, reuse=True))
+
+    async def broken(function: Any, instance: str, item: int) -> str:
+        if item == 2:
+            raise FateError("no such tool today")
+        return function(instance, item)
+
+    def prepare(bench: Bench) -> None:
+        bench.tool = broken
+
+    told.prepare = prepare
+    return told
+
+
+def test_texts_that_are_stored_after_their_record_survive_every_crash() -> None:
+    """A twin's text and a default are written once the record is durable, or after the crash."""
+    whole = borrowed_and_given_up()
+    assert whole.live().status == "ok"
+    reused, dropped = (of_type(whole.disk.records, kind) for kind in (Reuse, Dropped))
+    assert len(reused) == 3 and len(dropped) == 1
+    copied = {(c.instance, c.item): whole.disk.durable["w/first", 0] for c in reused}
+    assert copied.items() <= whole.disk.durable.items()
+    assert whole.disk.durable["w/tools", 2] == "nothing for w/tools[2]"
+    lost = 0
+    for kill_at in range(whole.disk.operations):
+        told = borrowed_and_given_up()
+        told.disk.restart(kill_at)
+        with pytest.raises(KilledError):
+            told.live()
+        told.disk.restart()
+        left = told.left()
+        lost += any(isinstance(c, Reuse | Dropped) for c in left.again)
+        assert told.live(left).status == "ok"
+        assert told.disk.durable == whole.disk.durable
+    assert lost > 0, "no crash came between a record and the texts that follow it"
 
 
 # --- afresh ----------------------------------------------------------------------------------
