@@ -58,7 +58,7 @@ class Box(msgspec.Struct, kw_only=True):
 
     `resident` maps models to what their sequence slots hold (positions of contents, -1 empty);
     the first is the least recently used. `parked` maps other models to what comes back with them;
-    `parks` says whether evictions keep contents.
+    `parks` says whether evictions keep contents, `copy_s` what a copy takes per token held.
     """
 
     free_in: tuple[float, ...] = (0.0,)
@@ -70,6 +70,7 @@ class Box(msgspec.Struct, kw_only=True):
     speed: float = 1.0
     parks: bool = False
     parked: dict[int, tuple[int, ...]] = {}
+    copy_s: float = np.inf
     cache: int = 0
     cached: tuple[Keys, ...] = ()
 
@@ -265,6 +266,7 @@ def _devices(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> di
         "memory_bytes": np.array([d.memory for d in devices], dtype=np.int64),
         "content": content,
         "content_used_at": content_used,
+        "copy_s": np.array([[d.copy_s for _ in models] for d in devices], np.float64),
         "parks": np.array([[int(d.parks) for _ in models] for d in devices], np.uint8),
         "running_instance": running,
         "slowdown": np.tile(1.0 + 0.5 * np.arange(slots), (len(devices), 1)),
@@ -377,6 +379,7 @@ def _boxes(draw: st.DrawFn, models: list[Kind], contents: list[Keys]) -> list[Bo
                 cache=draw(st.sampled_from([50, 150, 1000])) if blocks else 0,
                 cached=tuple(draw(_contents(len(models)))) if blocks else (),
                 parks=parks,
+                copy_s=draw(st.sampled_from([np.inf, 0.0, 1e-4])),
                 parked=parked,
                 free_in=tuple(draw(st.lists(_seconds(), min_size=1, max_size=3))),
                 resident=resident,

@@ -165,6 +165,36 @@ def test_a_state_moves_at_the_speed_of_its_link(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_sequence_is_copied_into_another(tmp_path: Path) -> None:
+    """Both then hold the prompt, and no file is left."""
+
+    async def main() -> None:
+        files = [written(tmp_path, "tiny", TINY)]
+        async with engine_with(files, tmp_path / "states") as engine:
+            states = States({"d0": engine})
+            await engine.load("tiny")
+            prompt = words(200)
+            await engine.call(request("tiny", prompt, sequence=1))
+            copy = Move(
+                activity=1,
+                device="d0",
+                model="tiny",
+                source="d0",
+                source_sequence=1,
+                path=(),
+                sequence=2,
+                bytes_per_s=0.0,
+            )
+            seconds, carried = await states.move(copy)
+            assert seconds > 0.0 and carried == 0
+            assert files_under(tmp_path / "states") == []
+            for sequence in (2, 1):
+                again = await engine.call(request("tiny", prompt, sequence=sequence))
+                assert again.cached_tokens == again.prompt_tokens - 1
+
+    asyncio.run(main())
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path

@@ -153,8 +153,10 @@ class Ledger:
                 assert not [a for a in calls if (a.model, a.sequence) == (model, sequence)]
                 self._items(command.activity, chunk)
             case Move(model=model, sequence=sequence):
-                assert (device, model) in self.resident and device != command.source
+                assert (device, model) in self.resident
                 self._sent(command)
+                assert (command.source, command.source_sequence) != (device, sequence)
+                assert (command.bytes_per_s > 0.0) == (command.source != device)
                 used = [a for a in mates if isinstance(a, Call | Move)]
                 assert not [a for a in used if (a.model, a.sequence) == (model, sequence)]
             case RunTool(chunk=chunk):

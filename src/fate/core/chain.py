@@ -45,7 +45,7 @@ class Chain:
     """A placement under way. `activity` is None while it waits for memory or for a load.
 
     `cached` are the prompt tokens that its sequence holds without a move, `source` is the state
-    that a move brings, `moving` whether it does so now.
+    that a move brings, `holding` whether it is kept for this chain where it is.
     """
 
     device: int
@@ -60,7 +60,7 @@ class Chain:
     cancelling: bool = False
     cached: int = 0
     source: Content | None = None
-    moving: bool = False
+    holding: bool = False
 
     def working_on(self, item: int) -> bool:
         """Whether the current activity is one that finishes items, this one among them."""

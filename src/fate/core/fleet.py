@@ -77,13 +77,15 @@ class Fleet:
         if steps is None:
             return False
         state, model = self.devices[d], self.cluster.models[ready.work.model].id
-        sequence, local = state.match(model, ready.work.path, ready.work.nodes)
-        found = self.moving.worth(self.devices, ready.work, d, local) if sequence >= 0 else None
+        match, found = self.moving.place(self.devices, ready.work, d)
+        sequence, cached = match.slot, float(match.cached)
         if found is not None:
             steps.append(Step("move", model, found.seconds))
-        cached = found.tokens if found is not None else float(local)
+            cached = found.tokens
         steps.append(Step("call", model, self.moving.call_seconds(ready.work, d, cached)))
-        chain = Chain(d, ready.chunk, ready, steps, sequence, cached=local)
+        chain = Chain(d, ready.chunk, ready, steps, sequence, cached=match.cached)
+        if found is not None and found.content.device == d:
+            self.moving.hold(chain, found.content)
         state.models[model].users += 1
         self.clock += 1
         state.touch(model, sequence, ready.work.left, self.clock, ready.work.left_nodes)
@@ -150,6 +152,7 @@ class Fleet:
         ended = [chain for chain in self.chains if chain.device == d]
         for chain in ended:
             self._release(chain)
+            self.moving.end(chain)
             self.chains.remove(chain)
         state.lose_everything()
         return ended
@@ -167,6 +170,7 @@ class Fleet:
         ended, self.chains = self.chains, []
         for chain in ended:
             self._release(chain)
+            self.moving.end(chain)
         for d, state in enumerate(self.devices):
             state.lose_everything()
             self.restore(d)
@@ -191,6 +195,7 @@ class Fleet:
         entry = self.devices[chain.device].models[model]
         while chain.steps[-1].kind not in ("load", "unload"):
             chain.steps.pop()
+        self.moving.end(chain)
         entry.users -= 1
         if chain.sequence >= 0:
             entry.sequences[chain.sequence] = SequenceSlot()
@@ -247,9 +252,10 @@ class Fleet:
         """Issue the chain's next activity if the state allows it."""
         if chain.steps[0].kind == "load":
             self._make_room(chain)
-        if chain.steps[0].kind == "move":
-            self._find_source(chain)
         step = chain.steps[0]
+        if step.kind == "move" and self._is_resident(chain.device, step.model):
+            self.moving.choose(self.devices, chain)
+            step = chain.steps[0]
         if step.kind in ("load", "unload") and self._loader_busy(chain.device):
             return
         command = self._command(chain, step, self._last_activity + 1)
@@ -302,6 +308,9 @@ class Fleet:
             return Load(activity=activity, device=device, model=step.model, restore=back)
         return self._work(chain, step, activity) if entry.status == "resident" else None
 
+    def _is_resident(self, d: int, model: str) -> bool:
+        return self.devices[d].models[model].status == "resident"
+
     def _work(self, chain: Chain, step: Step, activity: ActivityId) -> Move | Call:
         """Return the command of a step that needs its model loaded."""
         if step.kind == "move":
@@ -346,39 +355,22 @@ class Fleet:
             elif step.kind == "call" and chain.sequence >= 0:
                 entry.sequences[chain.sequence].path = ()
 
-    def _find_source(self, chain: Chain) -> None:
-        """Choose what to bring as things are now; without anything the call computes its prompt."""
-        assert chain.ready is not None
-        state, model = self.devices[chain.device], chain.steps[0].model
-        if state.models[model].status != "resident":
-            return
-        found = self.moving.worth(self.devices, chain.ready.work, chain.device, chain.cached)
-        chain.source = found.content if found is not None else None
-        if found is None:
-            self.skip_move(chain)
-
-    def skip_move(self, chain: Chain) -> None:
-        """Let a chain go on without the state it was to bring."""
-        assert chain.ready is not None
-        chain.steps.clear()
-        model = self.cluster.models[chain.ready.work.model].id
-        call_s = self.moving.call_seconds(chain.ready.work, chain.device, chain.cached)
-        chain.steps.append(Step("call", model, call_s))
-
     def move_failed(self, chain: Chain, now_s: float) -> None:
         """A state could not be brought: the call computes its prompt."""
         self._release(chain)
-        self.skip_move(chain)
+        self.moving.skip(chain)
         self.advance_blocked(now_s)
 
     def _release(self, chain: Chain) -> None:
-        self.moving.end(chain)
+        if chain.steps[0].kind == "move":
+            self.moving.end(chain)
         if chain.activity is not None:
             del self._by_activity[chain.activity]
             chain.activity = None
 
     def _end(self, chain: Chain) -> None:
         self.chains.remove(chain)
+        self.moving.end(chain)
         if chain.device == HOST or chain.ready is None:
             return
         entry = self.devices[chain.device].models.get(

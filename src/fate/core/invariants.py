@@ -72,7 +72,7 @@ def _check_disk(state: DeviceState) -> None:
 
 def _sent(core: Scheduler, state: DeviceState) -> list[tuple[str, int]]:
     """Return (model, sequence) of what loaded models of a device are sending elsewhere."""
-    sending = [(c.steps[0].model, c.source) for c in core.fleet.chains if c.moving and c.source]
+    sending = [(c.steps[-1].model, c.source) for c in core.fleet.chains if c.holding and c.source]
     return [
         (model, content.sequence)
         for model, content in sending

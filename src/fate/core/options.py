@@ -20,7 +20,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
         visible_max: bound on all stages in the snapshot of a policy that wants to see all.
-        park: save KV states before a model is unloaded and restore them with its next load.
+        park: keep KV states that would be lost: save them before a model is unloaded and restore
+            them with its next load; copy a sequence before a prompt overwrites part of it.
         move: bring KV states from other devices where that is quicker than computing them.
         retry_backoff_s: wait before an item's second attempt [s]; doubles with every further one.
         retry_budget: failed attempts a workflow may have in all; one more ends it, 0 means no

@@ -1,20 +1,23 @@
 """KV states kept on a device's disk while their model is not loaded.
 
 When a model goes, its sequences are saved; the next load brings them back into the same slots.
+The same saving and restoring copies a sequence that a prompt would overwrite into an empty one.
 What one device keeps stays within its declared disk budget, the least recently used going first.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
 from fate.cost.estimates import Estimator
-from fate.cost.terms import state_seconds
+from fate.cost.terms import STATE_BYTE_S, STATE_FIXED_S, state_seconds
 from fate.domain.catalog import Cluster, Parked
 from fate.domain.graph import path_tokens
-from fate.domain.snapshot import U8
+from fate.domain.snapshot import F64, U8
 from fate.domain.state import (
+    CopyCosts,
     DeviceState,
     ParkedState,
     ResidentModel,
@@ -28,13 +31,15 @@ class Parking:
     """Decides what is saved when a model goes, and knows what comes back with it.
 
     `on` is the core's switch; devices without a disk budget park nothing in any case. `table`
-    [D, M] says which device parks which model.
+    [D, M] says which device parks which model, `copy_s` [D, M] what copying a state from one of
+    its sequences to another takes per token; inf where it does not.
     """
 
     cluster: Cluster
     estimator: Estimator
     on: bool
     table: U8 = field(init=False)
+    copy_s: F64 = field(init=False)
     _models: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,10 +48,17 @@ class Parking:
         devices, models = len(self.cluster.devices), len(self.cluster.models)
         rows = [[self._pays(d, m) for m in range(models)] for d in range(devices)]
         self.table = np.array(rows, np.uint8).reshape(devices, models)
+        sizes = np.array([model.kv_bytes_per_token for model in self.cluster.models], np.float64)
+        self.copy_s = np.where(self.table, sizes * STATE_BYTE_S, inf)
 
     def keeps(self, d: int, model: str) -> bool:
         """Whether a device parks a model's states."""
         return bool(self.table[d, self._models[model]])
+
+    def copies(self, d: int, m: int) -> CopyCosts:
+        """Return what copying a state spares and costs."""
+        token_s = float(self.copy_s[d, m])
+        return CopyCosts(self.estimator.rates(d, m)[0][1], STATE_FIXED_S, token_s)
 
     def sequences(self, state: DeviceState, model: str) -> list[SequenceSlot]:
         """Return the slots that a load of a model gives, with what will come back in them."""
@@ -98,8 +110,8 @@ class Parking:
         device, model = self.cluster.devices[d], self.cluster.models[m]
         if not (self.on and device.park_bytes and device.managed and device.prefix == "sequences"):
             return False
-        if not self.cluster.supports(device, model):
-            return False
+        if not self.cluster.supports(device, model) or model.task == "embed":
+            return False  # a vector needs all of its text: nothing of a cache is used again
         _, token_s, _ = self.estimator.rates(d, m)[0]
         return state_seconds(float(model.kv_bytes_per_token), 0.0) < token_s
 

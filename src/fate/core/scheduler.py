@@ -94,7 +94,7 @@ class Scheduler:
         self.estimator = Estimator(cluster, profile)
         self.lifecycle = Lifecycle(cluster, options, self.estimator, self._outbox)
         parking = Parking(cluster, self.estimator, options.park)
-        moving = Moving(cluster, self.estimator, options.move)
+        moving = Moving(cluster, self.estimator, options.move, parking)
         self.fleet = Fleet(cluster, self.estimator, self._outbox, parking, moving)
         self._dispatch = Dispatcher(self.lifecycle, self.fleet)
         self._attempts = Attempts(self.lifecycle, self.fleet, options)

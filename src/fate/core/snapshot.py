@@ -114,6 +114,7 @@ class SnapshotBuilder:
             unload_s=tables.unload_s,
             prefill=tables.prefill,
             decode=tables.decode,
+            copy_s=self._fleet.parking.copy_s,
             slowdown=tables.slowdown,
         )
 

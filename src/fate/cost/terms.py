@@ -94,6 +94,16 @@ def state_seconds(size_bytes: Number, fixed_s: float = STATE_FIXED_S) -> Number:
     return fixed_s + size_bytes * STATE_BYTE_S
 
 
+def copy_seconds(tokens: Number, token_s: float) -> Number:
+    """Return the seconds to copy a KV state into another sequence of its device.
+
+    Args:
+        tokens: what it holds.
+        token_s: seconds per token; inf where the device cannot.
+    """
+    return STATE_FIXED_S + tokens * token_s
+
+
 def move_seconds(size_bytes: float, latency_s: float, byte_s: float) -> float:
     """Return the seconds to bring a KV state from another device: save, copy, restore.
 

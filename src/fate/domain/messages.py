@@ -285,7 +285,8 @@ class Unload(Message, frozen=True, kw_only=True):
 class Move(Message, frozen=True, kw_only=True):
     """Bring a KV state from another device into a sequence slot, at the link's speed.
 
-    It is `source_sequence` of the model on `source`, live or parked there.
+    It is `source_sequence` of the model on `source`, live or parked there. Where `source` is the
+    device itself, one of its sequences is copied into another, over no link: `bytes_per_s` is 0.
     """
 
     activity: ActivityId

@@ -97,6 +97,8 @@ class Snapshot:
         load_s, unload_s: [D, M] f64; inf where the device cannot run the model.
         prefill: [D, M, 3] f64 (fixed, per new token, per new token and depth).
         decode: [D, M, 3] f64 (fixed per item, per token, per token and depth).
+        copy_s: [D, M] f64 seconds per token held to copy a sequence slot into another, behind a
+            fixed part; inf where the device does not.
         slowdown: [D, S] f64 factor on prefill and decode with s + 1 calls running at once.
         link: [D, D, 2] f64 (fixed, per byte) seconds to bring an output from a device to another;
             zero on the diagonal.
@@ -163,6 +165,7 @@ class Snapshot:
     unload_s: F64
     prefill: F64
     decode: F64
+    copy_s: F64
     slowdown: F64
     link: F64
 

@@ -1,12 +1,13 @@
 """Execution state: what is resident, cached, running. Plain data and the rules that change it.
 
-The rules (`choose_sequence`, `choose_evictions`) exist once, over plain numbers, so that the
-core, the simulator and the kernels' reference decide alike.
+The rules (`choose_sequence`, `copy_pays`, `choose_evictions`) exist once, over plain numbers, so
+that the core, the simulator and the kernels' reference decide alike.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from math import inf
+from typing import Literal, NamedTuple, TypeAlias
 
 from fate.domain.cache import PathNodes, PrefixCache
 from fate.domain.catalog import Device
@@ -23,12 +24,14 @@ MIN_MATCH = 0.1
 def choose_sequence(hits: Sequence[int], used_at: Sequence[int], prompt_tokens: float) -> int:
     """Return the sequence slot a prompt should use.
 
-    The slot with the longest match, the first among equals; when that is under `MIN_MATCH` of
-    the prompt, the least recently used slot, the first among equals (0 means never used).
+    The slot with the longest match, the least recently used among equals; when that is under
+    `MIN_MATCH` of the prompt, the least recently used slot. The first among equals (0 means never
+    used).
     """
     best = 0
     for slot in range(1, len(hits)):
-        if hits[slot] > hits[best]:
+        longer, equal = hits[slot] > hits[best], hits[slot] == hits[best]
+        if longer or (equal and used_at[slot] < used_at[best]):
             best = slot
     if hits[best] >= MIN_MATCH * prompt_tokens and hits[best] > 0:
         return best
@@ -37,6 +40,33 @@ def choose_sequence(hits: Sequence[int], used_at: Sequence[int], prompt_tokens: 
         if used_at[slot] < used_at[oldest]:
             oldest = slot
     return oldest
+
+
+class CopyCosts(NamedTuple):
+    """Seconds to compute a token, and to copy a state: fixed, and per token that it holds."""
+
+    computed_s: float
+    fixed_s: float
+    copied_s: float
+
+
+#: Of devices that cannot copy.
+NO_COPIES = CopyCosts(0.0, 0.0, inf)
+
+
+def copy_pays(hit: float, held: float, costs: CopyCosts) -> bool:
+    """Whether a prompt should begin with a copy of a slot, in an empty one.
+
+    Where it goes its own way behind a part of what the slot holds, the rest would be lost. A copy
+    must take less time than computing that rest again would.
+
+    Args:
+        hit: leading tokens of the prompt that the slot holds.
+        held: tokens that it holds.
+        costs: inf where the device cannot copy.
+    """
+    copy_s = costs.fixed_s + held * costs.copied_s
+    return hit > 0 and copy_s < (held - hit) * costs.computed_s
 
 
 def usable_hit(hit: float, prompt_tokens: float) -> float:
@@ -79,6 +109,14 @@ def choose_parked(candidates: Sequence[tuple[int, int]], budget_bytes: int) -> l
             break
         kept.append(position)
     return kept
+
+
+class Match(NamedTuple):
+    """The slot a prompt should use, the tokens of it there, and the slot to copy first, or -1."""
+
+    slot: int
+    cached: int
+    source: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +186,27 @@ class DeviceState:
         """Bytes held now: everything but models that are only planned."""
         return sum(m.reserved_bytes for m in self.models.values() if m.status != "planned")
 
-    def match(self, model: str, path: Path, nodes: PathNodes) -> tuple[int, int]:
-        """Return (free sequence slot to use, cached tokens it gives); (-1, 0) if there is none.
+    def match(
+        self, model: str, path: Path, nodes: PathNodes, costs: CopyCosts = NO_COPIES
+    ) -> Match:
+        """Return the free sequence slot to use, and what it gives; slot -1 if there is none.
 
         A cache of blocks has no slots: it gives the leading `nodes` that it holds.
         """
         if self.cache is not None:
-            return -1, int(usable_hit(self.cache.leading(nodes), path_tokens(path)))
+            return Match(-1, int(usable_hit(self.cache.leading(nodes), path_tokens(path))))
         entry = self.models.get(model)
         free = [i for i, s in enumerate(entry.sequences) if not s.busy] if entry else []
         if entry is None or not free:
-            return -1, 0
-        hits = [shared_tokens(path, entry.sequences[i].path) for i in free]
-        tokens = path_tokens(path)
-        best = choose_sequence(hits, [entry.sequences[i].used_at for i in free], tokens)
-        return free[best], int(usable_hit(hits[best], tokens))
+            return Match(-1, 0)
+        slots = [entry.sequences[i] for i in free]
+        hits, tokens = [shared_tokens(path, slot.path) for slot in slots], path_tokens(path)
+        best = choose_sequence(hits, [slot.used_at for slot in slots], tokens)
+        empty = next((i for i in free if not entry.sequences[i].path), -1)
+        held = path_tokens(slots[best].path)
+        if empty >= 0 and copy_pays(hits[best], held, costs):
+            return Match(empty, 0, free[best])
+        return Match(free[best], int(usable_hit(hits[best], tokens)))
 
     def touch(self, model: str, slot: int, path: Path, clock: int, nodes: PathNodes) -> None:
         """Record that a model was used, and where what it leaves behind is cached.

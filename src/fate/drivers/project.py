@@ -123,6 +123,10 @@ def _world(core: Scheduler) -> World:
             for number, slot in enumerate(entry.sequences if entry.status == "resident" else ()):
                 world.physics.fill(state.device.id, model, number, slot.path)
         _fill_disk(world, state)
+    for chain in core.fleet.chains:
+        if chain.holding and chain.source is not None and chain.steps[0].kind == "move":
+            device = core.fleet.devices[chain.device].device.id
+            world.physics.fill(device, chain.steps[0].model, chain.sequence, chain.source.path)
     return world
 
 

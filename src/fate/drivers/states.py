@@ -69,12 +69,16 @@ class States:
     async def move(self, command: Move) -> tuple[float, int]:
         """Bring a state from another device, at the speed of the link between them.
 
+        Or from another sequence of the same device: then nothing is carried.
+
         Returns:
             Seconds, and the bytes carried.
 
         Raises:
             EngineError: it cannot be saved, carried or restored. A loss of the source is told so.
         """
+        if command.source == command.device:
+            return await self._copy(command), 0
         source, target = self._engines[command.source], self._engines[command.device]
         parked = self._parked.get((command.source, command.model, command.source_sequence))
         try:
@@ -94,6 +98,16 @@ class States:
                 landing.discard()
         save_s = 0.0 if parked else state.seconds
         return save_s + link_s + restore_s, state.size_bytes
+
+    async def _copy(self, command: Move) -> float:
+        """Copy what a sequence holds into another one of its device; return the seconds."""
+        engine = self._engines[command.device]
+        state = await engine.save(command.model, command.source_sequence)
+        try:
+            restore_s = await engine.restore(command.model, command.sequence, state)
+        finally:
+            state.discard()
+        return state.seconds + restore_s
 
     def discard(self, device: str, parked: Iterable[Parked]) -> None:
         """Take states off a device's disk."""

@@ -262,8 +262,11 @@ class World:
         return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
 
     def _move(self, command: Move, now_s: float) -> list[tuple[float, Event]]:
-        """Over the link at its speed, then into the sequence."""
+        """Over the link at its speed, then into the sequence; from another sequence at once."""
         size_bytes = self.physics.move(command)
+        if command.source == command.device:
+            seconds = state_seconds(size_bytes)
+            return [(now_s + seconds, Done(activity=command.activity, seconds=seconds))]
         link_s = command.latency_s + size_bytes / command.bytes_per_s
         restore_s = state_seconds(size_bytes)
         done = Done(

@@ -204,7 +204,8 @@ class Prefix(Bounded):
 
     def cost(self, node: int, device: int) -> float:
         """Return minus the cached tokens."""
-        return -find_sequence(self._p, self._state[device], node)[1]
+        seat = find_sequence(self._p, self._state[device], device, node)
+        return -max(seat.cached, seat.copied)
 
     def place(self, node: int, device: int) -> None:
         """Add the compute, and what the chunk leaves in the cache."""

@@ -110,7 +110,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         plan: version of the plan that put the call here, or why it needed none: `FALLBACK` or
             `OVERDUE`; `NO_PLAN` for activities that are no calls.
         carried: KV states that an unload parks or a load restores.
-        source: device that a move fetches from.
+        source: device that a move fetches from; its own where a state is copied.
     """
 
     activity: ActivityId
@@ -208,7 +208,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     `reused` items took another item's output, `dropped` ones were given up, a group's scopes
     among them. `failed_attempts` failed or were lost with their device; those that an interruption
     ended do not count. `parked` and `restored` count KV states saved before an unload and brought
-    back by a load, `moves` those that came from another device. `drains` counts how often a device
+    back by a load, `moves` those that came from another device, `copies` those copied from one
+    sequence of a device to another. `drains` counts how often a device
     was put aside for failing or lagging, `interruptions` how often another process had to go on
     with the run.
     """
@@ -224,6 +225,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     moved_bytes: int = 0
     moves: int = 0
+    copies: int = 0
     parked: int = 0
     restored: int = 0
     reused: int = 0

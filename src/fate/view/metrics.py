@@ -83,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
     moved_bytes: int
     moves: int
+    copies: int
     parked: int
     restored: int
     reused_items: int
@@ -139,6 +140,7 @@ def summary(
         cached_tokens=counts.cached_tokens,
         moved_bytes=counts.moved_bytes,
         moves=counts.moves,
+        copies=counts.copies,
         parked=counts.parked,
         restored=counts.restored,
         reused_items=counts.reused,

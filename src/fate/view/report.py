@@ -62,6 +62,7 @@ def _unusual(summary: Summary) -> list[str]:
         (summary.dropped_items, "given up"),
         (summary.parked, "KV states parked"),
         (summary.restored, "restored"),
+        (summary.copies, "copied"),
         (summary.moves, f"moved ({summary.moved_bytes / 1e6:.1f} MB)"),
         (summary.failed_attempts, "attempts failed"),
         (summary.device_losses, "devices lost"),

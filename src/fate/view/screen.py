@@ -194,9 +194,10 @@ def _activity(fold: Fold, opened: OpenBar, gauges: Gauges) -> Line:
     late = expected is not None and took_s > 1.5 * expected + 0.5
     what = bar.model if bar.kind in ("load", "unload", "move", "warm") else _item(fold, opened)
     of: Line = [] if what == bar.model or not bar.model else [(f"{bar.model}  ", "dim")]
+    name = "copy" if bar.kind == "move" and bar.source == bar.device else bar.kind
     kind = "cyan" if bar.kind in ("call", "tool") else "magenta"
     return [
-        (f"{bar.kind} ", kind),
+        (f"{name} ", kind),
         (f"{what}  ", ""),
         *of,
         (time, "bold red" if late else "dim"),

@@ -9,7 +9,7 @@ from tests.by_hand import ByHand, first
 from tests.graphs import chain, cluster
 
 from fate.domain.catalog import Parked
-from fate.domain.messages import Call, DeviceLost, DeviceReady, Done, Failed, Load, Unload
+from fate.domain.messages import Call, DeviceLost, DeviceReady, Done, Failed, Load, Move, Unload
 
 BYTES = 342 * 100
 
@@ -49,8 +49,11 @@ def test_what_a_model_held_comes_back_with_it() -> None:
     hand.send(Done(activity=hand.one(Unload).activity))
     assert hand.one(Load).restore == (0,)
     hand.loaded(hand.one(Load))
-    assert hand.one(Call).sequence == 0
     assert "A" not in state.parked and "B" in state.parked
+    copy = hand.one(Move)
+    assert (copy.source, copy.source_sequence, copy.sequence) == ("d0", 0, 1)
+    hand.send(Done(activity=copy.activity))
+    assert hand.one(Call).sequence == 1
 
 
 def test_what_leaves_shows_where_it_will_be() -> None:
@@ -81,7 +84,7 @@ def test_a_state_that_could_not_be_saved_is_missing() -> None:
 
 
 def test_a_state_that_could_not_be_restored_is_forgotten() -> None:
-    """The slot counts as empty, unless the call that brought the model in has filled it."""
+    """The slot counts as empty, and the call that was to begin with a copy computes its prompt."""
     hand = device()
     hand.warm("A")
     swap(hand, "B", "v")
@@ -91,7 +94,8 @@ def test_a_state_that_could_not_be_restored_is_forgotten() -> None:
     hand.send(Done(activity=hand.one(Unload).activity))
     hand.send(Done(activity=hand.one(Load).activity, seconds=0.4, missing=(0,)))
     slots = hand.core.fleet.devices[0].models["A"].sequences
-    assert hand.one(Call).sequence == 0 and slots[0].path[-1].key == "out:w/s0[0]"
+    assert hand.one(Call).sequence == 1 and slots[1].path[-1].key == "out:w/s0[0]"
+    assert slots[0].path == () and not slots[0].busy
 
 
 @pytest.mark.parametrize("options", [{"park": False}, {}])

@@ -1,19 +1,28 @@
 """Rules of the execution state: which sequence, which evictions."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fate.domain.catalog import Cluster, Device, Link, Model
 from fate.domain.errors import FateError
-from fate.domain.state import choose_evictions, choose_sequence, usable_hit
+from fate.domain.state import (
+    CopyCosts,
+    choose_evictions,
+    choose_sequence,
+    copy_pays,
+    usable_hit,
+)
 
 
 @pytest.mark.parametrize(
     ("hits", "used_at", "chosen"),
     [
         ([0, 50, 20], [3, 2, 1], 1),  # the longest match
-        ([50, 50], [9, 1], 0),  # the first among equals
+        ([50, 50], [9, 1], 1),  # the oldest among equals
+        ([50, 50], [1, 1], 0),  # the first among those
         ([9, 0, 0], [3, 2, 1], 2),  # under a tenth of the prompt: the oldest
         ([10, 0, 0], [3, 2, 1], 0),  # a tenth is enough
         ([0, 0, 0], [0, 0, 5], 0),  # never used comes first
@@ -32,6 +41,21 @@ def test_the_last_token_is_always_computed() -> None:
 
 
 CANDIDATES = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 50)), max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("hit", "held", "copied_s", "pays"),
+    [
+        (250, 342, 0.001, True),  # 0.1 + 0.342 s of copying against 92 tokens of 10 ms
+        (250, 288, 0.001, False),  # 38 tokens are computed sooner
+        (342, 342, 0.0, False),  # nothing is lost: the prompt goes on from there
+        (0, 342, 0.0, False),  # nothing is gained
+        (250, 342, inf, False),  # the device cannot
+    ],
+)
+def test_when_a_slot_is_copied(hit: int, held: int, copied_s: float, pays: bool) -> None:
+    """Rather than lose what it holds beyond the match."""
+    assert copy_pays(hit, held, CopyCosts(0.01, 0.1, copied_s)) == pays
 
 
 @given(candidates=CANDIDATES, free=st.integers(-60, 60), need=st.integers(0, 200))

@@ -185,11 +185,14 @@ def test_kv_states_and_interruptions_are_counted(cluster: Cluster) -> None:
     )
     log.add(move)
     log.add(m.Done(activity=4, moved_bytes=3_000_000))
+    log.add(msgspec.structs.replace(move, activity=6, source="d1", sequence=1))
+    log.add(m.Done(activity=6))
     log.add(m.Load(activity=5, device="d1", model="b"))
     log.add(m.Resumed(reason="killed"))
     counts = log.history.counts
     assert (counts.parked, counts.restored) == (2, 1)
     assert (counts.moves, counts.moved_bytes, counts.interruptions) == (1, 3_000_000, 1)
+    assert counts.copies == 1
     last = log.history.bars[-1]
     assert (last.outcome, last.reason, counts.failed_attempts) == ("interrupted", "killed", 0)
     assert log.fold.lanes["d0"].held == {}

@@ -30,6 +30,7 @@ KEYS = [
     "cached_tokens",
     "moved_bytes",
     "moves",
+    "copies",
     "parked",
     "restored",
     "reused_items",

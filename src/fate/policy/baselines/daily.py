@@ -56,7 +56,8 @@ class Scorers:
 
     def _hit_share(self, node: int, device: int) -> float:
         tokens = self._p.first_tokens[node]
-        return find_sequence(self._p, self._state[device], node)[1] / tokens if tokens else 0.0
+        seat = find_sequence(self._p, self._state[device], device, node)
+        return max(seat.cached, seat.copied) / tokens if tokens else 0.0
 
     def place(self, node: int, device: int) -> None:
         """One more call waits there, and will leave its prompt in the cache."""

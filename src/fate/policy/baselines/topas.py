@@ -97,7 +97,8 @@ def _saved_seconds(p: Plain, state: list[Bench], node: int) -> float:
     saved_s, model = 0.0, p.model[node]
     for device, bench in enumerate(state):
         if p.eligible[node][device] and bench.resident[model]:
-            cached = find_sequence(p, bench, node)[1]
+            seat = find_sequence(p, bench, device, node)
+            cached = max(seat.cached, seat.copied)
             if cached > 0.0:
                 saved_s = max(saved_s, prefill_seconds(cached, 0.0, *p.prefill[device][model]))
     return saved_s

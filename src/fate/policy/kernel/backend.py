@@ -172,6 +172,7 @@ _COMPILED_SOURCES = (
     "policy/kernel/problem.py",
     "policy/kernel/reference_plans.py",
     "policy/kernel/compiled.py",
+    "policy/kernel/compiled_state.py",
     "policy/kernel/compiled_plans.py",
     "policy/kernel/compiled_search.py",
     "policy/kernel/compiled_horizon.py",
@@ -234,8 +235,8 @@ def _sample() -> Snapshot:
         "moved": square, "move_s": square,
         "waited_s": row, "child_share": (0,), "child_after_s": (0,), "released_at_s": row,
         "free_at_s": square, "load_s": square, "unload_s": square, "prefill": (1, 1, 3),
-        "decode": (1, 1, 3), "slowdown": square, "link": (1, 1, 2), "attained_s": row,
-        "path_s": row, "age_s": row, "gap_s": row,
+        "decode": (1, 1, 3), "copy_s": square, "slowdown": square, "link": (1, 1, 2),
+        "attained_s": row, "path_s": row, "age_s": row, "gap_s": row,
     }  # fmt: skip
     integers: dict[str, tuple[int, ...]] = {
         "model": row, "instance": row, "workflow": row, "prompt": square, "held": square,

@@ -7,21 +7,28 @@ keys the cache by a digest of all kernel sources.
 Lists by device are `orders` [D, F] i64 with `lengths` [D]; a call that cannot run ends at inf.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
-
-import numba
 import numpy as np
 
 from fate.cost import terms
 from fate.domain.snapshot import F64, I64
-from fate.domain.state import MIN_MATCH
+from fate.policy.kernel.compiled_state import (
+    CLOCK,
+    INF,
+    LOADED,
+    UNTIL,
+    State,
+    cache,
+    find_sequence,
+    fresh_state,
+    inline,
+    jit,
+    reset,
+)
 from fate.policy.kernel.problem import (
     DECODE,
     ELIGIBLE,
     FIRST,
     FOOTPRINT,
-    FREE,
     HEAD,
     HELD,
     HELD_USED,
@@ -32,7 +39,6 @@ from fate.policy.kernel.problem import (
     MOVE,
     MOVED,
     OUTPUT,
-    OWN,
     PARKS,
     PINNED,
     PREFILL,
@@ -42,100 +48,13 @@ from fate.policy.kernel.problem import (
     TAIL,
     TRANSFER,
     UNLOAD,
-    UPTO,
     USED,
     Problem,
+    Seat,
 )
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def jit(function: _Function) -> _Function:
-    """Compile without fast-math, which would break bit-equality, and without the GIL."""
-    decorate = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy")
-    return cast("_Function", decorate(function))
-
-
-def inline(function: _Function) -> _Function:
-    """Compile into the caller: passing the many arrays of a problem costs more than the work."""
-    decorate = cast("Any", numba).njit(
-        cache=True, nogil=True, error_model="numpy", forceinline=True
-    )
-    return cast("_Function", decorate(function))
-
 
 prefill = jit(terms.prefill_seconds)
 _decode_seconds = jit(terms.decode_seconds)
-INF = np.inf
-
-
-# Columns of `State`; its last row per device is the device's own.
-LOADED, UNTIL, CLOCK = 0, 1, 0
-
-
-class State(NamedTuple):
-    """Scratch state of all devices, see `reference.Bench`, packed like `Problem`.
-
-    cached [D, Q + 1] as in `Problem`, with the tokens used in the last column;
-    free_at_s [D, S]; model_s [D, M + 1, 2] loaded and used until, in the last row the loader's;
-    store [D, M + 1, 2] resident and used, in the last row the clock; content [D, M, K, 2];
-    gone [1 + M] a count, then that many models; hits [1 + K].
-    """
-
-    free_at_s: F64
-    model_s: F64
-    store: I64
-    content: I64
-    gone: I64
-    hits: I64
-    cached: I64
-
-
-@inline
-def reset(p: Problem, s: State, device: int) -> None:
-    """Set a device's scratch state back to what it is now."""
-    s.store[device, -1, CLOCK] = p.clock
-    s.model_s[device, -1, LOADED] = -INF
-    for slot in range(p.slots.shape[1]):
-        s.free_at_s[device, slot] = p.slots[device, slot, FREE]
-    for model in range(p.rates.shape[1]):
-        s.store[device, model, RESIDENT] = p.store[device, model, RESIDENT]
-        s.store[device, model, USED] = p.store[device, model, USED]
-        s.model_s[device, model, LOADED] = -INF
-        s.model_s[device, model, UNTIL] = -INF
-        for k in range(p.content.shape[2]):
-            s.content[device, model, k, HELD] = p.content[device, model, k, HELD]
-            s.content[device, model, k, HELD_USED] = p.content[device, model, k, HELD_USED]
-    if p.cached[device, -1]:
-        s.cached[device, -1] = 0
-        for node in range(p.path_tokens.shape[0]):
-            s.cached[device, node] = p.cached[device, node]
-            if p.cached[device, node] >= 0:
-                s.cached[device, -1] += p.path_tokens[node, OWN]
-
-
-@jit
-def fresh_state(p: Problem) -> State:
-    """Return the scratch state of all devices, as they are now."""
-    devices, models = p.rates.shape[:2]
-    s = State(
-        np.zeros(p.slots.shape[:2]),
-        np.zeros((devices, models + 1, 2)),
-        np.zeros((devices, models + 1, 2), np.int64),
-        np.zeros(p.content.shape, np.int64),
-        np.zeros(1 + models, np.int64),
-        np.zeros(1 + p.content.shape[2], np.int64),
-        np.zeros(p.cached.shape, np.int64),
-    )
-    for device in range(devices):
-        reset(p, s, device)
-    return s
-
-
-@inline
-def usable_hit(hit: float, tokens: float) -> float:
-    """See `domain.state.usable_hit`."""
-    return min(hit, tokens - 1.0) if tokens > 0 else 0.0
 
 
 @inline
@@ -187,87 +106,20 @@ def evictions(p: Problem, s: State, device: int, model: int) -> bool:
 
 
 @inline
-def shared(p: Problem, node: int, content: int) -> int:
-    """See `reference.shared`."""
-    tokens = 0
-    for k in range(p.prompt.shape[1]):
-        mine = p.prompt[node, k]
-        if mine < 0 or mine != p.held[content, k]:
-            break
-        tokens = p.path_tokens[mine, UPTO]
-    return tokens
-
-
-@inline
-def leading(p: Problem, s: State, device: int, node: int) -> int:
-    """See `reference.leading`."""
-    tokens = 0
-    for k in range(p.prompt.shape[1]):
-        path_node = p.prompt[node, k]
-        if path_node < 0 or s.cached[device, path_node] < 0:
-            break
-        tokens = p.path_tokens[path_node, UPTO]
-    return tokens
-
-
-@jit
-def cache(p: Problem, s: State, device: int, node: int) -> None:
-    """See `reference.cache`."""
-    for k in range(p.held.shape[1]):
-        path_node = p.held[p.contents_now + node, k]
-        if path_node < 0:
-            break
-        if s.cached[device, path_node] < 0:
-            s.cached[device, -1] += p.path_tokens[path_node, OWN]
-        s.cached[device, path_node] = s.store[device, -1, CLOCK]
-    while s.cached[device, -1] > p.cached[device, -1]:
-        oldest = -1
-        for path_node in range(p.path_tokens.shape[0]):
-            if s.cached[device, path_node] >= 0 and (
-                oldest < 0 or s.cached[device, path_node] <= s.cached[device, oldest]
-            ):
-                oldest = path_node
-        s.cached[device, oldest] = -1
-        s.cached[device, -1] -= p.path_tokens[oldest, OWN]
-
-
-@inline
-def _find_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, float]:
-    model, count, tokens = p.ids[node, MODEL], 0, p.sizes[node, FIRST]
-    if p.cached[device, -1]:
-        return -1, usable_hit(float(leading(p, s, device, node)), tokens)
-    for k in range(p.content.shape[2]):
-        content = s.content[device, model, k, HELD]
-        if content != -2:
-            s.hits[count] = shared(p, node, content) if content >= 0 else 0
-            count += 1
-    if count == 0:
-        return -1, 0.0
-    best, oldest = 0, 0
-    for k in range(1, count):
-        if s.hits[k] > s.hits[best]:
-            best = k
-        if s.content[device, model, k, HELD_USED] < s.content[device, model, oldest, HELD_USED]:
-            oldest = k
-    if s.hits[best] < MIN_MATCH * tokens or s.hits[best] <= 0:
-        best = oldest
-    return best, usable_hit(float(s.hits[best]), tokens)
-
-
-@inline
-def _bring(
-    p: Problem, node: int, device: int, at: tuple[int, int], cached: float
-) -> tuple[float, float, float]:
+def _bring(p: Problem, node: int, device: int, seat: Seat, busy: int) -> tuple[float, float, float]:
     """See `reference.bring`."""
-    sequence, busy = at
-    transfer_s = p.cells[node, device, TRANSFER]
+    cached, bring_s = seat.cached, 0.0
     work_s = work_seconds(p, node, device, cached) * p.slots[device, busy, SLOWDOWN]
-    moved = p.cells[node, device, MOVED]
-    if moved > cached and sequence >= 0:
+    if seat.copied > 0.0:
+        copied_s = work_seconds(p, node, device, seat.copied) * p.slots[device, busy, SLOWDOWN]
+        if seat.copy_s + copied_s < work_s:
+            cached, bring_s, work_s = seat.copied, seat.copy_s, copied_s
+    moved, move_s = p.cells[node, device, MOVED], p.cells[node, device, MOVE]
+    if moved > seat.cached and seat.sequence >= 0:
         moved_s = work_seconds(p, node, device, moved) * p.slots[device, busy, SLOWDOWN]
-        if p.cells[node, device, MOVE] + moved_s < work_s:
-            return transfer_s + p.cells[node, device, MOVE], moved_s, moved
-    return transfer_s, work_s, cached
+        if move_s + moved_s < bring_s + work_s:
+            cached, bring_s, work_s = moved, move_s, moved_s
+    return p.cells[node, device, TRANSFER] + bring_s, work_s, cached
 
 
 @inline
@@ -303,12 +155,12 @@ def appraise(
             unload_s = unload_s + p.rates[device, other, UNLOAD]
         load_s = p.rates[device, model, LOAD]
         loaded_s = begin_s + unload_s + load_s
-    sequence, cached = _find_sequence(p, s, device, node)
-    transfer_s, work_s, cached = _bring(p, node, device, (sequence, busy), cached)
+    seat = find_sequence(p, s, device, node)
+    transfer_s, work_s, cached = _bring(p, node, device, seat, busy)
     finish_s = loaded_s + transfer_s + work_s
     if not finish_s < INF:
         return INF, 0, -1, 0.0, 0.0, 0.0
-    return finish_s, slot, sequence, cached, loaded_s, (unload_s + load_s) + transfer_s
+    return finish_s, slot, seat.sequence, cached, loaded_s, (unload_s + load_s) + transfer_s
 
 
 @inline

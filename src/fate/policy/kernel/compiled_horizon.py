@@ -5,17 +5,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fate.domain.snapshot import F64, I64, U8
-from fate.policy.kernel.compiled import (
+from fate.policy.kernel.compiled import appraise, evictions, work_seconds
+from fate.policy.kernel.compiled_state import (
     INF,
     State,
-    appraise,
-    evictions,
     fresh_state,
     jit,
     leading,
     shared,
     usable_hit,
-    work_seconds,
 )
 from fate.policy.kernel.problem import (
     BYTES,

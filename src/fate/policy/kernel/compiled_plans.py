@@ -3,16 +3,8 @@
 import numpy as np
 
 from fate.domain.snapshot import F64, I64
-from fate.policy.kernel.compiled import (
-    INF,
-    State,
-    appraise,
-    fresh_state,
-    jit,
-    prefill,
-    run,
-    work_seconds,
-)
+from fate.policy.kernel.compiled import appraise, prefill, run, work_seconds
+from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit
 from fate.policy.kernel.problem import (
     ELIGIBLE,
     FIRST,

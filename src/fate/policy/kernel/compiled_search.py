@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fate.domain.snapshot import F64, I64, U8
-from fate.policy.kernel.compiled import INF, State, device_value, fresh_state, jit, plan_value
+from fate.policy.kernel.compiled import device_value, plan_value
 from fate.policy.kernel.compiled_plans import holds, may_hold, runs
+from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit
 from fate.policy.kernel.problem import ELIGIBLE, INSTANCE, MODEL, MUST, Problem
 from fate.policy.kernel.reference_plans import SLACK
 

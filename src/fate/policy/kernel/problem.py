@@ -80,6 +80,7 @@ class Plain(NamedTuple):
     unload_s: list[list[float]]
     prefill: list[list[list[float]]]
     decode: list[list[list[float]]]
+    copy_s: list[list[float]]
     slowdown: list[list[float]]
     link: list[list[list[float]]]
 
@@ -89,12 +90,25 @@ class Plain(NamedTuple):
         return len(self.free_at_s)
 
 
+class Seat(NamedTuple):
+    """The sequence slot of a call, -1 without one, and the tokens of its prompt that it holds.
+
+    `copied` are tokens that a copy of another slot would bring in `copy_s` seconds; 0 where none
+    is to be made.
+    """
+
+    sequence: int
+    cached: float
+    copied: float
+    copy_s: float
+
+
 # Columns of the packed tables of `Problem`.
 FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES, RELEASED = range(8)
 MODEL, INSTANCE, MUST = range(3)
 ELIGIBLE, TRANSFER, MOVED, MOVE = range(4)
 FREE, SLOWDOWN, RUNNING = range(3)
-LOAD, UNLOAD, PREFILL, DECODE = 0, 1, 2, 5
+LOAD, UNLOAD, PREFILL, DECODE, COPY = 0, 1, 2, 5, 8
 RESIDENT, USED, PINNED, FOOTPRINT, MEMORY, PARKS = range(6)
 HELD, HELD_USED = range(2)
 OWN, UPTO = range(2)
@@ -108,7 +122,7 @@ class Problem(NamedTuple):
     number of arrays it is handed: 48 s with one array per field, half of that now.
 
     sizes [N, 8] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 3] f64,
-    rates [D, M, 8] f64, store [D, M, 6] i64, content [D, M, K, 2] i64, edges [E, 2] f64,
+    rates [D, M, 9] f64, store [D, M, 6] i64, content [D, M, K, 2] i64, edges [E, 2] f64,
     cached [D, Q + 1] i64 with the cache's budget in the last column; the rest as in `Plain`.
     """
 
@@ -202,7 +216,8 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
     must = np.zeros(len(s.model), dtype=np.int64)
     must[: s.frontier] = s.must_start
     columns = (s.first_tokens, s.rest_tokens, s.head_tokens, s.rest_items, s.output_tokens)
-    rates = (s.load_s[..., None], s.unload_s[..., None], s.prefill, s.decode)
+    seconds = (s.load_s[..., None], s.unload_s[..., None])
+    rates = (*seconds, s.prefill, s.decode, s.copy_s[..., None])
     memory = np.broadcast_to(s.memory_bytes[:, None], s.used_at.shape)
     return Problem(
         _clean(weights),

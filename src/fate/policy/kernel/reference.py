@@ -5,7 +5,8 @@ scheduling; exact for one slot) and runs through the chain the core would start:
 
     [evict: unload ...] -> [load] -> gather parents' outputs -> [move] -> prefill -> decode
 
-What it leaves behind (residency, the sequence it filled, times) is what the next call meets. An
+where a move brings a KV state from another device or from another sequence of this one. What the
+call leaves behind (residency, the sequence it filled, times) is what the next call meets. An
 evicted model's sequences are gone, or come back with it where the device parks them.
 Ties are broken by node index, then device index, then slot index: lowest first.
 
@@ -15,9 +16,15 @@ Ties are broken by node index, then device index, then slot index: lowest first.
 from math import inf
 from typing import NamedTuple, TypeAlias
 
-from fate.cost.terms import call_seconds
-from fate.domain.state import choose_evictions, choose_sequence, usable_hit
-from fate.policy.kernel.problem import OWN, UPTO, Plain
+from fate.cost.terms import STATE_FIXED_S, call_seconds, copy_seconds
+from fate.domain.state import (
+    CopyCosts,
+    choose_evictions,
+    choose_sequence,
+    copy_pays,
+    usable_hit,
+)
+from fate.policy.kernel.problem import OWN, UPTO, Plain, Seat
 
 #: Node indices by device, in the order in which they are to run.
 Orders: TypeAlias = list[list[int]]
@@ -137,34 +144,52 @@ def leading(p: Plain, bench: Bench, node: int) -> int:
     return tokens
 
 
-def find_sequence(p: Plain, bench: Bench, node: int) -> tuple[int, float]:
-    """Return (sequence slot, cached tokens) for a call, its model being loaded; -1 is no slot."""
+def content_tokens(p: Plain, content: int) -> int:
+    """Return the tokens of a content."""
+    tokens = 0
+    for path_node in p.held[content]:
+        if path_node < 0:
+            break
+        tokens = p.path_tokens[path_node][UPTO]
+    return tokens
+
+
+def find_sequence(p: Plain, bench: Bench, device: int, node: int) -> Seat:
+    """Return the sequence slot for a call, its model being loaded."""
     model, tokens = p.model[node], p.first_tokens[node]
     if bench.cache_tokens:
-        return -1, float(usable_hit(leading(p, bench, node), tokens))
-    hits = [shared(p, node, c) if c >= 0 else 0 for c in bench.content[model] if c != -2]
+        return Seat(-1, float(usable_hit(leading(p, bench, node), tokens)), 0.0, 0.0)
+    contents = [content for content in bench.content[model] if content != -2]
+    hits = [shared(p, node, content) if content >= 0 else 0 for content in contents]
     if not hits:
-        return -1, 0.0
+        return Seat(-1, 0.0, 0.0, 0.0)
     slot = choose_sequence(hits, bench.content_used_at[model][: len(hits)], tokens)
-    return slot, float(usable_hit(hits[slot], tokens))
+    cached = float(usable_hit(hits[slot], tokens))
+    if -1 in contents and hits[slot] > 0:
+        held, copy_s = content_tokens(p, contents[slot]), p.copy_s[device][model]
+        costs = CopyCosts(p.prefill[device][model][1], STATE_FIXED_S, copy_s)
+        if copy_pays(hits[slot], held, costs):
+            return Seat(contents.index(-1), 0.0, cached, copy_seconds(float(held), copy_s))
+    return Seat(slot, cached, 0.0, 0.0)
 
 
-def bring(
-    p: Plain, node: int, device: int, at: tuple[int, int], cached: float
-) -> tuple[float, float, float]:
-    """Return (transfer, work, cached tokens) of a call: a state is moved here where that pays.
+def bring(p: Plain, node: int, device: int, seat: Seat, busy: int) -> tuple[float, float, float]:
+    """Return (transfer, work, cached tokens) of a call: a state is brought where that pays.
 
-    `at` is the sequence slot to fill, -1 without one, and how many other calls run.
+    It is copied from another sequence or moved from another device; `busy` other calls run.
     """
-    sequence, busy = at
-    transfer_s = p.transfer_s[node][device]
-    work_s = work_seconds(p, node, device, cached) * p.slowdown[device][busy]
-    moved = p.moved[node][device]
-    if moved > cached and sequence >= 0:
-        moved_s = work_seconds(p, node, device, moved) * p.slowdown[device][busy]
-        if p.move_s[node][device] + moved_s < work_s:
-            return transfer_s + p.move_s[node][device], moved_s, moved
-    return transfer_s, work_s, cached
+    cached, bring_s, factor = seat.cached, 0.0, p.slowdown[device][busy]
+    work_s = work_seconds(p, node, device, cached) * factor
+    if seat.copied > 0.0:
+        copied_s = work_seconds(p, node, device, seat.copied) * factor
+        if seat.copy_s + copied_s < work_s:
+            cached, bring_s, work_s = seat.copied, seat.copy_s, copied_s
+    moved, move_s = p.moved[node][device], p.move_s[node][device]
+    if moved > seat.cached and seat.sequence >= 0:
+        moved_s = work_seconds(p, node, device, moved) * factor
+        if move_s + moved_s < bring_s + work_s:
+            cached, bring_s, work_s = moved, move_s, moved_s
+    return p.transfer_s[node][device] + bring_s, work_s, cached
 
 
 def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None:
@@ -188,13 +213,13 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
             unload_s = unload_s + p.unload_s[device][other]
         load_s = p.load_s[device][model]
         loaded_s = begin_s + unload_s + load_s
-    sequence, cached = find_sequence(p, bench, node)
-    transfer_s, work_s, cached = bring(p, node, device, (sequence, busy), cached)
+    seat = find_sequence(p, bench, device, node)
+    transfer_s, work_s, cached = bring(p, node, device, seat, busy)
     finish_s = loaded_s + transfer_s + work_s
     if not finish_s < inf:
         return None
     terms = (unload_s, load_s, transfer_s, work_s)
-    return Placement(finish_s, slot, sequence, cached, gone, loaded_s, terms)
+    return Placement(finish_s, slot, seat.sequence, cached, gone, loaded_s, terms)
 
 
 def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> None:

@@ -68,6 +68,20 @@ def test_a_call_finds_the_prefix_the_call_before_it_left() -> None:
     assert replay(p, [[0, 1]]) == pytest.approx([102.0, 103.4])
 
 
+def test_a_slot_is_copied_before_it_would_be_overwritten() -> None:
+    """The 90 shared tokens go into the empty slot: the first call's state is there for the third.
+
+    Each prompt has 10 tokens of its own. A copy of what the first leaves, 110 tokens, takes
+    0.005 + 0.11 s; without one the third call would find 90 tokens, not 100.
+    """
+    mine, others = (("head", 90), ("a", 10)), (("head", 90), ("b", 10))
+    ready = [Node(prompt=mine), Node(prompt=others), Node(prompt=(*mine, ("c", 10)), tokens=110.0)]
+    for copy_s, ends_s in ((inf, (102.0, 103.1, 104.3)), (0.001, (102.0, 103.215, 104.315))):
+        box = Box(resident={0: (-1, -1)}, copy_s=copy_s)
+        p = problem(make_snapshot(ready, [box], [Kind()]))
+        assert replay(p, [[0, 1, 2]]) == pytest.approx(ends_s)
+
+
 def test_eviction_loses_prefixes() -> None:
     """After another model took the memory the content is gone, although it was there."""
     ready = [Node(model=1), Node(prompt=(("system", 60),))]

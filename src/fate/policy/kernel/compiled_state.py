@@ -1,0 +1,222 @@
+"""The scratch state that compiled replays work on, and the prefixes cached in it.
+
+See `compiled`, and `reference` for what this computes.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+
+from fate.cost import terms
+from fate.cost.terms import STATE_FIXED_S
+from fate.domain import state
+from fate.domain.snapshot import F64, I64
+from fate.domain.state import MIN_MATCH, CopyCosts
+from fate.policy.kernel.problem import (
+    COPY,
+    FIRST,
+    FREE,
+    HELD,
+    HELD_USED,
+    MODEL,
+    OWN,
+    PREFILL,
+    RESIDENT,
+    UPTO,
+    USED,
+    Problem,
+    Seat,
+)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def jit(function: _Function) -> _Function:
+    """Compile without fast-math, which would break bit-equality, and without the GIL."""
+    decorate = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy")
+    return cast("_Function", decorate(function))
+
+
+def inline(function: _Function) -> _Function:
+    """Compile into the caller: passing the many arrays of a problem costs more than the work."""
+    decorate = cast("Any", numba).njit(
+        cache=True, nogil=True, error_model="numpy", forceinline=True
+    )
+    return cast("_Function", decorate(function))
+
+
+INF = np.inf
+
+
+_copy_pays = jit(state.copy_pays)
+_copy_seconds = jit(terms.copy_seconds)
+
+# Columns of `State`; its last row per device is the device's own.
+LOADED, UNTIL, CLOCK = 0, 1, 0
+
+
+class State(NamedTuple):
+    """Scratch state of all devices, see `reference.Bench`, packed like `Problem`.
+
+    cached [D, Q + 1] as in `Problem`, with the tokens used in the last column;
+    free_at_s [D, S]; model_s [D, M + 1, 2] loaded and used until, in the last row the loader's;
+    store [D, M + 1, 2] resident and used, in the last row the clock; content [D, M, K, 2];
+    gone [1 + M] a count, then that many models; hits [1 + K].
+    """
+
+    free_at_s: F64
+    model_s: F64
+    store: I64
+    content: I64
+    gone: I64
+    hits: I64
+    cached: I64
+
+
+@inline
+def reset(p: Problem, s: State, device: int) -> None:
+    """Set a device's scratch state back to what it is now."""
+    s.store[device, -1, CLOCK] = p.clock
+    s.model_s[device, -1, LOADED] = -INF
+    for slot in range(p.slots.shape[1]):
+        s.free_at_s[device, slot] = p.slots[device, slot, FREE]
+    for model in range(p.rates.shape[1]):
+        s.store[device, model, RESIDENT] = p.store[device, model, RESIDENT]
+        s.store[device, model, USED] = p.store[device, model, USED]
+        s.model_s[device, model, LOADED] = -INF
+        s.model_s[device, model, UNTIL] = -INF
+        for k in range(p.content.shape[2]):
+            s.content[device, model, k, HELD] = p.content[device, model, k, HELD]
+            s.content[device, model, k, HELD_USED] = p.content[device, model, k, HELD_USED]
+    if p.cached[device, -1]:
+        s.cached[device, -1] = 0
+        for node in range(p.path_tokens.shape[0]):
+            s.cached[device, node] = p.cached[device, node]
+            if p.cached[device, node] >= 0:
+                s.cached[device, -1] += p.path_tokens[node, OWN]
+
+
+@jit
+def fresh_state(p: Problem) -> State:
+    """Return the scratch state of all devices, as they are now."""
+    devices, models = p.rates.shape[:2]
+    s = State(
+        np.zeros(p.slots.shape[:2]),
+        np.zeros((devices, models + 1, 2)),
+        np.zeros((devices, models + 1, 2), np.int64),
+        np.zeros(p.content.shape, np.int64),
+        np.zeros(1 + models, np.int64),
+        np.zeros(1 + p.content.shape[2], np.int64),
+        np.zeros(p.cached.shape, np.int64),
+    )
+    for device in range(devices):
+        reset(p, s, device)
+    return s
+
+
+@inline
+def usable_hit(hit: float, tokens: float) -> float:
+    """See `domain.state.usable_hit`."""
+    return min(hit, tokens - 1.0) if tokens > 0 else 0.0
+
+
+@inline
+def shared(p: Problem, node: int, content: int) -> int:
+    """See `reference.shared`."""
+    tokens = 0
+    for k in range(p.prompt.shape[1]):
+        mine = p.prompt[node, k]
+        if mine < 0 or mine != p.held[content, k]:
+            break
+        tokens = p.path_tokens[mine, UPTO]
+    return tokens
+
+
+@inline
+def leading(p: Problem, s: State, device: int, node: int) -> int:
+    """See `reference.leading`."""
+    tokens = 0
+    for k in range(p.prompt.shape[1]):
+        path_node = p.prompt[node, k]
+        if path_node < 0 or s.cached[device, path_node] < 0:
+            break
+        tokens = p.path_tokens[path_node, UPTO]
+    return tokens
+
+
+@jit
+def cache(p: Problem, s: State, device: int, node: int) -> None:
+    """See `reference.cache`."""
+    for k in range(p.held.shape[1]):
+        path_node = p.held[p.contents_now + node, k]
+        if path_node < 0:
+            break
+        if s.cached[device, path_node] < 0:
+            s.cached[device, -1] += p.path_tokens[path_node, OWN]
+        s.cached[device, path_node] = s.store[device, -1, CLOCK]
+    while s.cached[device, -1] > p.cached[device, -1]:
+        oldest = -1
+        for path_node in range(p.path_tokens.shape[0]):
+            if s.cached[device, path_node] >= 0 and (
+                oldest < 0 or s.cached[device, path_node] <= s.cached[device, oldest]
+            ):
+                oldest = path_node
+        s.cached[device, oldest] = -1
+        s.cached[device, -1] -= p.path_tokens[oldest, OWN]
+
+
+@inline
+def content_tokens(p: Problem, content: int) -> int:
+    """See `reference.content_tokens`."""
+    tokens = 0
+    for k in range(p.held.shape[1]):
+        if p.held[content, k] < 0:
+            break
+        tokens = p.path_tokens[p.held[content, k], UPTO]
+    return tokens
+
+
+@inline
+def _choose_sequence(p: Problem, s: State, device: int, node: int) -> tuple[int, int]:
+    """See `domain.state.choose_sequence`; also the first empty slot; each -1 if there is none.
+
+    Fills `hits`.
+    """
+    model, count, empty = p.ids[node, MODEL], 0, -1
+    for k in range(p.content.shape[2]):
+        content = s.content[device, model, k, HELD]
+        if content == -1 and empty < 0:
+            empty = k
+        if content != -2:
+            s.hits[count] = shared(p, node, content) if content >= 0 else 0
+            count += 1
+    best, oldest = 0, 0
+    for k in range(1, count):
+        used_at = s.content[device, model, k, HELD_USED]
+        older = used_at < s.content[device, model, best, HELD_USED]
+        if s.hits[k] > s.hits[best] or (s.hits[k] == s.hits[best] and older):
+            best = k
+        if used_at < s.content[device, model, oldest, HELD_USED]:
+            oldest = k
+    if s.hits[best] < MIN_MATCH * p.sizes[node, FIRST] or s.hits[best] <= 0:
+        best = oldest
+    return best if count else -1, empty
+
+
+@inline
+def find_sequence(p: Problem, s: State, device: int, node: int) -> Seat:
+    """See `reference.find_sequence`."""
+    model, tokens = p.ids[node, MODEL], p.sizes[node, FIRST]
+    if p.cached[device, -1]:
+        return Seat(-1, usable_hit(float(leading(p, s, device, node)), tokens), 0.0, 0.0)
+    best, empty = _choose_sequence(p, s, device, node)
+    if best < 0:
+        return Seat(-1, 0.0, 0.0, 0.0)
+    hit, rates = float(s.hits[best]), p.rates[device, model]
+    if empty >= 0 and hit > 0.0:
+        held = float(content_tokens(p, s.content[device, model, best, HELD]))
+        if _copy_pays(hit, held, CopyCosts(rates[PREFILL + 1], STATE_FIXED_S, rates[COPY])):
+            return Seat(empty, 0.0, usable_hit(hit, tokens), _copy_seconds(held, rates[COPY]))
+    return Seat(best, usable_hit(hit, tokens), 0.0, 0.0)
