@@ -36,6 +36,9 @@ class _KeepWhatIsNear(FewestCalls):
     def __init__(self, desk: Desk, cursor: int) -> None:
         super().__init__(desk, cursor)
         self._desk, self._steps = desk, steps_to_use(desk.snapshot)
+        self._prompt = desk.snapshot.first_tokens.tolist()
+        self._model = desk.snapshot.model.tolist()
+        self._known: dict[int, tuple[float, int]] = {}
 
     def choose(self, node: int, hosts: Sequence[int]) -> int:
         """Return the host by the three rules, the lowest index among equals."""
@@ -48,20 +51,33 @@ class _KeepWhatIsNear(FewestCalls):
 
     def _overwritten(self, node: int, device: int) -> int:
         """Return the steps to the next use of what goes first on a device; many if nothing does."""
-        s = self._desk.snapshot
-        if s.cache_tokens[device]:
-            held = np.flatnonzero(s.cached_at[device] >= 0)
-            free = s.cache_tokens[device] - s.path_tokens[held, 0].sum()
-            if s.first_tokens[node] - self._desk.cached(node, device) <= free or not held.size:
-                return UNKNOWN
-            clocks = s.cached_at[device, held]
-            return self._steps[int(held[clocks == clocks.min()][-1])]
-        contents = s.content[device, s.model[node]].tolist()
-        used_at = s.content_used_at[device, s.model[node]].tolist()
-        slots = [k for k, content in enumerate(contents) if content != -2]
-        if self._desk.cached(node, device) > 0.0 or not slots:
+        if self._desk.snapshot.cache_tokens[device]:
+            new = self._prompt[node] - self._desk.cached(node, device)
+            free, steps = self._blocks(device)
+            return UNKNOWN if new <= free else steps
+        if self._desk.cached(node, device) > 0.0:
             return UNKNOWN
-        oldest = contents[min(slots, key=lambda k: (used_at[k], k))]
+        return self._oldest_sequence(self._model[node], device)
+
+    def _blocks(self, device: int) -> tuple[float, int]:
+        """Return (tokens free, steps to the use of what goes first) of a cache of blocks."""
+        found = self._known.get(device)
+        if found is None:
+            s = self._desk.snapshot
+            held = np.flatnonzero(s.cached_at[device] >= 0)
+            free = float(s.cache_tokens[device] - s.path_tokens[held, 0].sum())
+            clocks, steps = s.cached_at[device, held], UNKNOWN
+            if held.size:
+                steps = self._steps[int(held[clocks == clocks.min()][-1])]
+            found = self._known[device] = (free, steps)
+        return found
+
+    def _oldest_sequence(self, model: int, device: int) -> int:
+        s = self._desk.snapshot
+        contents = s.content[device, model].tolist()
+        used_at = s.content_used_at[device, model].tolist()
+        slots = [k for k, content in enumerate(contents) if content != -2]
+        oldest = contents[min(slots, key=lambda k: (used_at[k], k))] if slots else -1
         first = int(s.held[oldest, 0]) if oldest >= 0 and s.held.size else -1
         return self._steps[first] if first >= 0 else UNKNOWN
 

@@ -11,8 +11,8 @@ from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import Bench, appraise, benches, commit, find_sequence
-from fate.policy.serving import names, own_seconds
+from fate.policy.kernel.reference import appraise, benches, commit
+from fate.policy.serving import Desk, names, own_seconds
 from fate.policy.visible import Visible, visible
 
 #: Seconds of waiting that double a task's weight, and what a second of saved prefill counts.
@@ -59,14 +59,13 @@ def _worth(snapshot: Snapshot, p: Plain, dag: Visible) -> list[float]:
     """Return [F] the worth of admitting each chunk, per token of KV."""
     own_s, shorter_s = own_seconds(snapshot).tolist(), _shorter_seconds(snapshot)
     wait_s = (snapshot.age_s - snapshot.path_s).tolist()
-    state = benches(p)
-    worth: list[float] = []
+    desk, worth = Desk(snapshot), list[float]()
     for node in range(p.frontier):
         if not own_s[node] < inf:
             worth.append(0.0)
             continue
         weight = 1.0 + max(wait_s[node], 0.0) / AGING_S
-        reuse_s = _saved_seconds(p, state, node) + _handed_on_seconds(snapshot, p, dag, node)
+        reuse_s = _saved_seconds(p, desk, node) + _handed_on_seconds(snapshot, p, dag, node)
         tokens = p.first_tokens[node] + p.rest_tokens[node] + p.output_tokens[node]
         worth.append((weight * shorter_s[node] + REUSE * reuse_s) / max(tokens, 1.0))
     return worth
@@ -92,15 +91,13 @@ def _shorter_seconds(snapshot: Snapshot) -> list[float]:
     ]
 
 
-def _saved_seconds(p: Plain, state: list[Bench], node: int) -> float:
+def _saved_seconds(p: Plain, desk: Desk, node: int) -> float:
     """Return the most prefill that a prefix held by some device saves."""
     saved_s, model = 0.0, p.model[node]
-    for device, bench in enumerate(state):
-        if p.eligible[node][device] and bench.resident[model]:
-            seat = find_sequence(p, bench, device, node)
-            cached = max(seat.cached, seat.copied)
-            if cached > 0.0:
-                saved_s = max(saved_s, prefill_seconds(cached, 0.0, *p.prefill[device][model]))
+    for device in desk.hosts(node):
+        cached = desk.cached(node, device)
+        if cached > 0.0:
+            saved_s = max(saved_s, prefill_seconds(cached, 0.0, *p.prefill[device][model]))
     return saved_s
 
 
