@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 
 
-def generator() -> ModuleType:
-    """Import docs/generate_cli.py, which is in no package."""
-    spec = importlib.util.spec_from_file_location("generate_cli", ROOT / "docs" / "generate_cli.py")
+def generator(name: str) -> ModuleType:
+    """Import a program of docs/, which is in no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -53,7 +53,15 @@ def test_the_policy_in_the_docs_plans() -> None:
 def test_the_command_page_is_current() -> None:
     """Options in docs/cli.md are those of `--help`."""
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert page == generator().page(), "run: .venv/bin/python docs/generate_cli.py"
+    program = generator("generate_cli")
+    assert page == program.page(), "run: .venv/bin/python docs/generate_cli.py"
+
+
+def test_the_page_of_baselines_is_current() -> None:
+    """Sources, rules and deviations in docs/baselines.md are those of the policies."""
+    page = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
+    program = generator("generate_baselines")
+    assert page == program.page(), "run: .venv/bin/python docs/generate_baselines.py"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

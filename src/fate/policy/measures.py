@@ -168,7 +168,7 @@ class Bounded:
         self._p, self._cap = p, cap
         self._load = Outstanding(snapshot, p, 0)
 
-    def cost(self, node: int, device: int) -> float:
+    def cost(self, node: int, device: int) -> Score:
         """Return what is minimised among the devices within bounds."""
         raise NotImplementedError
 
@@ -178,7 +178,7 @@ class Bounded:
         own_s = min([work_seconds(self._p, node, device, 0.0) for device in hosts])
         bound_s = self._cap * (sum(loads) + own_s) / len(hosts)
         return [
-            (0.0, self.cost(node, device), load_s) if load_s <= bound_s else (1.0, load_s)
+            (0.0, *self.cost(node, device), load_s) if load_s <= bound_s else (1.0, load_s)
             for device, load_s in zip(hosts, loads, strict=True)
         ]
 
@@ -188,11 +188,15 @@ class Bounded:
 
 
 class Locality(Bounded):
-    """Seconds to gather what the call's parents have put out."""
+    """Seconds to gather what the call's parents have put out, then how many of them ran there."""
 
-    def cost(self, node: int, device: int) -> float:
-        """Return the seconds of transfer."""
-        return self._p.transfer_s[node][device]
+    def __init__(self, snapshot: Snapshot, p: Plain, cursor: int, cap: float) -> None:
+        super().__init__(snapshot, p, cursor, cap)
+        self._parents_on: list[list[int]] = snapshot.parents_on.tolist()
+
+    def cost(self, node: int, device: int) -> Score:
+        """Return the seconds of transfer, and minus the parents' items."""
+        return self._p.transfer_s[node][device], -float(self._parents_on[node][device])
 
 
 class Prefix(Bounded):
@@ -202,10 +206,10 @@ class Prefix(Bounded):
         super().__init__(snapshot, p, cursor, cap)
         self._state = benches(p)
 
-    def cost(self, node: int, device: int) -> float:
+    def cost(self, node: int, device: int) -> Score:
         """Return minus the cached tokens."""
         seat = find_sequence(self._p, self._state[device], device, node)
-        return -max(seat.cached, seat.copied)
+        return (-max(seat.cached, seat.copied),)
 
     def place(self, node: int, device: int) -> None:
         """Add the compute, and what the chunk leaves in the cache."""

@@ -22,9 +22,10 @@ def locality_first(cap: float = CAP) -> ListPolicy:
     Source: Ray's default placement of tasks, which prefers the node that holds most bytes of a
     task's arguments (docs.ray.io, "Locality-aware scheduling"); loads bounded as in Mirrokni et
     al., arXiv:1608.01350. Rule: arrival order; the device with the fewest seconds to gather the
-    parents' outputs, the less loaded among equals, of those whose outstanding seconds are at most
-    `cap` times the mean; final. Deviations: seconds in place of bytes, since links differ;
-    outstanding seconds in place of free resources, as a device here is one slot or a few.
+    parents' outputs, of equal ones that on which most of the parents ran, then the less loaded,
+    of those whose outstanding seconds are at most `cap` times the mean; final. Deviations:
+    seconds in place of bytes, since links differ; outstanding seconds in place of free resources,
+    as a device here is one slot or a few.
     """
     return _row("locality-first", Locality, "immediate", cap)
 

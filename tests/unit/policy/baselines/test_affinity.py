@@ -50,6 +50,14 @@ class TestLocalityFirst:
             [3, 4],
         ]
 
+    def test_where_outputs_are_free_to_move_parents_decide(self) -> None:
+        """1 and 2 come from device 1, 3 from both, more of it from device 1."""
+        nodes = ready(A, A, A)
+        nodes[0].parents_on = nodes[1].parents_on = (0, 1)
+        nodes[2].parents_on = (1, 3)
+        # 1: (0, 0) -> 1. 2: (0, 2), 2.5: both may -> 1. 3: (0, 4), 3.75: 1 may not -> 0.
+        assert step("locality-first", nodes, [Box(), Box()])[0] == [[3], [1, 2]]
+
     def test_the_cap_is_an_option(self) -> None:
         """With a cap of 4 the first three stay with their data: 3 at (4, 0), bound 12."""
         lists, _ = step("locality-first", readers(), [Box(), Box()], options={"cap": 4.0})
