@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.audit import Audit
 from tests.declared import Bench, Prefetching
-from tests.graphs import cluster, mixed, profile
+from tests.graphs import chain, cluster, mixed, profile
 from tests.random_graphs import graphs as random_graphs
 from tests.random_graphs import named
 
@@ -85,6 +85,20 @@ def test_they_agree_on_loads_beside_calls() -> None:
     kinds = [{type(c) for c in r.commands} for r in simulated.records]
     assert any({Load, Call} <= found for found in kinds), "nothing was fetched ahead"
     bench = Bench(setup, mixed(), truth)
+    asyncio.run(bench.run())
+    same(bench.log.records, list(simulated.records))
+
+
+def test_they_agree_on_what_idle_devices_load_ahead() -> None:
+    """The core's own wishes; a model nobody needs any more makes room."""
+    on = cluster(devices=3)
+    off = replace(make("late-eft"), cluster=on, profile=profile(on))
+    setup = replace(off, options=msgspec.structs.replace(off.options, prefetch=True))
+    work = [chain("w", "ABCAB"), chain("v", "CAB")]
+    truth = Truth(profile=profile(on, 1.3), noise=0.3)
+    simulated = simulate([(0.0, graph) for graph in work], setup, truth)
+    assert simulated.makespan_s < simulate([(0.0, g) for g in work], off, truth).makespan_s
+    bench = Bench(setup, work, truth)
     asyncio.run(bench.run())
     same(bench.log.records, list(simulated.records))
 

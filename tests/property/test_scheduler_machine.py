@@ -309,6 +309,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             max_wait_s={"default": 20.0},
             frontier_min=4,
             frontier_max=6,
+            prefetch=bool(seed % 2),
         )
         self.core = Scheduler(on, replace(profile(on), source="declared"), options, eager=eager)
         self.ledger = Ledger(on)

@@ -164,7 +164,7 @@ def _check_slots(case: Case, outcome: Outcome, history: History) -> None:
         )
         _require(bar.end_s <= history.end_s or bar.outcome != "done", f"{bar} ends after the end")
         at_work[bar.device].append(bar)
-    if not _chains_only(outcome, history):
+    if not _chains_only(case, outcome, history):
         return
     for device, bars in at_work.items():
         together, where_s = _most_at_once(bars)
@@ -176,13 +176,14 @@ def _check_slots(case: Case, outcome: Outcome, history: History) -> None:
         _require(busy_s <= span_s * (1.0 + _ROUNDING), f"{device}: {busy_s} s busy in {span_s} s")
 
 
-def _chains_only(outcome: Outcome, history: History) -> bool:
+def _chains_only(case: Case, outcome: Outcome, history: History) -> bool:
     """Whether all that ran was part of a chain: loads made for nobody take no compute slot."""
     wished = any(
         isinstance(event, Planned) and event.plan.prefetch
         for record in outcome.records
         for event in record.events
     )
+    wished = wished or case.options.prefetch
     return not wished and all(bar.outcome == "done" for bar in history.bars)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.pool import ReadyChunk
+from fate.core.prefetch import Prefetcher
 from fate.domain.plan import Plan
 
 #: What overdue chunks force takes at most this share of a device's time; otherwise a backlog older
@@ -22,6 +23,7 @@ class Dispatcher:
 
     lifecycle: Lifecycle
     fleet: Fleet
+    prefetcher: Prefetcher
     held: set[int] = field(default_factory=set[int])
     forced_until_s: dict[int, float] = field(default_factory=dict[int, float])
 
@@ -53,7 +55,7 @@ class Dispatcher:
         devices, models = len(self.fleet.devices), len(self.fleet.cluster.models)
         for wish in plan.prefetch if self.lifecycle.open_workflows else ():
             if 0 <= wish.device < devices and 0 <= wish.model < models:
-                self.fleet.prefetch(wish.device, wish.model, now_s)
+                self.prefetcher.grant(wish.device, wish.model, now_s)
 
     def _start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
         if not self._may_run(ready, d) or not self.fleet.start(ready, d, now_s):

@@ -95,20 +95,11 @@ class Fleet:
         self._advance(chain, now_s)
         return True
 
-    def prefetch(self, d: int, m: int, now_s: float) -> bool:
-        """Load a model into free memory, with no call yet; False when that needs an eviction."""
-        state, model = self.devices[d], self.cluster.models[m].id
-        if model in state.models or not state.usable or state.evictions(self._bytes(m)) != []:
-            return False
-        if not self.cluster.supports(state.device, self.cluster.models[m]):
-            return False
-        steps = self._prepare(model, d)
-        if steps is None:
-            return False
-        chain = Chain(d, None, None, steps)
+    def load_ahead(self, model: str, d: int, gone: Sequence[str], now_s: float) -> None:
+        """Load a model with no call yet, in the place of models that are loaded and idle."""
+        chain = Chain(d, None, None, self._exchange(model, d, gone))
         self.chains.append(chain)
         self._advance(chain, now_s)
-        return True
 
     def start_tool(self, chunk: Chunk, expected_s: float, now_s: float) -> None:
         """Run a tool on the host."""
@@ -227,8 +218,10 @@ class Fleet:
         if entry is not None:
             return None
         gone = state.evictions(self._bytes(m))
-        if gone is None:
-            return None
+        return None if gone is None else self._exchange(model, d, gone)
+
+    def _exchange(self, model: str, d: int, gone: Sequence[str]) -> deque[Step]:
+        state, m = self.devices[d], self.models[model]
         tables = self.estimator.tables()
         steps: deque[Step] = deque()
         for name in gone:

@@ -23,6 +23,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         park: keep KV states that would be lost: save them before a model is unloaded and restore
             them with its next load; copy a sequence before a prompt overwrites part of it.
         move: bring KV states from other devices where that is quicker than computing them.
+        prefetch: let an idle device load what the next stage will need, into memory that is free
+            or that of models nobody needs any more, if that delays no ready work.
         retry_backoff_s: wait before an item's second attempt [s]; doubles with every further one.
         retry_budget: failed attempts a workflow may have in all; one more ends it, 0 means no
             bound.
@@ -46,6 +48,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     visible_max: int = 1024
     park: bool = True
     move: bool = True
+    prefetch: bool = False
     retry_backoff_s: float = 0.0
     retry_budget: int = 0
     slow_factor: float = 5.0

@@ -17,6 +17,7 @@ from fate.core.moving import Moving
 from fate.core.observe import observe_item, observe_step
 from fate.core.options import SchedulerOptions
 from fate.core.parking import Parking
+from fate.core.prefetch import Prefetcher
 from fate.core.service import serve
 from fate.core.snapshot import SnapshotBuilder
 from fate.core.watch import Watch
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
 
 #: Made once: unions and checks against them are too slow for every command.
 _ABOUT_ACTIVITY: frozenset[type] = frozenset([*get_args(Activity), Cancel])
+#: After these devices have no more to do ahead than before.
+_QUIET: frozenset[type] = frozenset([ItemDone, PlanLate, Woke])
 _WATCHED: frozenset[type] = frozenset([Call, Load])
 
 
@@ -96,7 +99,8 @@ class Scheduler:
         parking = Parking(cluster, self.estimator, options.park)
         moving = Moving(cluster, self.estimator, options.move, parking)
         self.fleet = Fleet(cluster, self.estimator, self._outbox, parking, moving)
-        self._dispatch = Dispatcher(self.lifecycle, self.fleet)
+        self._prefetcher = Prefetcher(self.lifecycle, self.fleet)
+        self._dispatch = Dispatcher(self.lifecycle, self.fleet, self._prefetcher)
         self._attempts = Attempts(self.lifecycle, self.fleet, options)
         self.watch = Watch(self.lifecycle, self.fleet, self._attempts, options)
         self._snapshots = SnapshotBuilder(self.lifecycle, self.fleet, options, seed)
@@ -156,6 +160,7 @@ class Scheduler:
             if self._late:
                 self._fall_back(now_s)
             self._request_plan(now_s)
+        self._look_ahead(events, now_s)
         for command in self._outbox:
             if type(command) in _WATCHED:
                 self.watch.started(self.fleet.chain(_activity(command)))
@@ -163,6 +168,10 @@ class Scheduler:
         commands = [command for command in self._outbox if not self._overtaken(command)]
         self._outbox.clear()
         return commands
+
+    def _look_ahead(self, events: Sequence[Event], now_s: float) -> None:
+        if self._options.prefetch and any(type(event) not in _QUIET for event in events):
+            self._prefetcher.look(now_s)
 
     def _settle(self, now_s: float) -> None:
         self._stale = True

@@ -159,7 +159,7 @@ def test_a_lost_device_is_restarted(kind: type[Activity], after_s: float) -> Non
 
 def test_a_loss_with_several_things_under_way_is_told_once() -> None:
     """A call and a load that end together are one lost device."""
-    trial = Trial(on=cluster(devices=1, memory_mib=100))
+    trial = Trial(chain("w", "AB"), on=cluster(devices=1, memory_mib=100))
     trial.bench.planner.policy = Prefetching()
     trial.once(Call, trial.engine().lose, after_s=0.05)
     trial.run()
