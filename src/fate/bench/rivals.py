@@ -18,12 +18,15 @@ class Rival:
     `published`: rule, what it sees and its binding are those of its source, up to the deviations
     in its docstring. `late`: a call is bound to a device when it starts, not before. `ours`: we
     gave the rule state-conditional costs or late binding, or thought of it ourselves.
+    `reconstructed`: neither text nor code of the source is public, only its abstract; what that
+    leaves open, binding among it, is our guess, so that it is neither as published nor ours.
     """
 
     family: Family
     published: bool
     late: bool
     ours: bool
+    reconstructed: bool = False
 
 
 def _published(family: Family, *, late: bool = False) -> Rival:
@@ -32,6 +35,10 @@ def _published(family: Family, *, late: bool = False) -> Rival:
 
 def _ours(family: Family, *, late: bool = True) -> Rival:
     return Rival(family=family, published=False, late=late, ours=True)
+
+
+def _reconstructed(family: Family, *, late: bool) -> Rival:
+    return Rival(family=family, published=False, late=late, ours=False, reconstructed=True)
 
 
 RIVALS: dict[str, Rival] = {
@@ -58,7 +65,7 @@ RIVALS: dict[str, Rival] = {
     "kvflow": _published("serving"),
     "kvflow-late": _ours("serving"),
     "late-eft": _ours("heuristic"),
-    "latency-aware": _published("serving", late=True),
+    "latency-aware": _reconstructed("serving", late=True),
     "least-loaded": _published("heuristic"),
     "least-loaded-late": _ours("heuristic"),
     "locality-first": _published("heuristic"),
@@ -83,7 +90,7 @@ RIVALS: dict[str, Rival] = {
     "shortest-job": _published("heuristic", late=True),
     "sufferage": _published("heuristic", late=True),
     "sufferage-state": _ours("heuristic"),
-    "topas": _published("serving", late=True),
+    "topas": _reconstructed("serving", late=True),
     "weighted-scorers": _published("system"),
     "weighted-scorers-late": _ours("system"),
 }
@@ -97,3 +104,8 @@ def as_published() -> list[str]:
 def with_late_binding() -> list[str]:
     """Return the baselines that bind a call when it starts, sorted."""
     return sorted(name for name, rival in RIVALS.items() if rival.late)
+
+
+def reconstructed() -> list[str]:
+    """Return the baselines of which only an abstract is known, sorted."""
+    return sorted(name for name, rival in RIVALS.items() if rival.reconstructed)

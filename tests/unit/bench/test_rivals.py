@@ -1,7 +1,9 @@
 """The table of baselines is complete and says one thing about each."""
 
-from fate.bench.rivals import PLANNERS, RIVALS, as_published, with_late_binding
-from fate.registry import BUILTIN
+import inspect
+
+from fate.bench.rivals import PLANNERS, RIVALS, as_published, reconstructed, with_late_binding
+from fate.registry import BUILTIN, resolve
 
 
 def test_every_registered_policy_is_a_rival_or_a_planner() -> None:
@@ -27,3 +29,14 @@ def test_groups() -> None:
     """The strawman is published and binds early; the strongest simple rule is ours."""
     assert "round-robin" in as_published() and "round-robin" not in with_late_binding()
     assert "late-eft" in with_late_binding() and "late-eft" not in as_published()
+
+
+def test_reconstructions_are_marked_in_the_table_and_where_they_are_described() -> None:
+    """What is known from an abstract only does not count as published, nor as an idea of ours."""
+    says = {
+        name: "reconstruction from the abstract" in (inspect.getdoc(resolve("policy", name)) or "")
+        for name in RIVALS
+    }
+    assert reconstructed() == sorted(name for name, said in says.items() if said)
+    assert reconstructed() == ["latency-aware", "topas"]
+    assert not [name for name in reconstructed() if RIVALS[name].published or RIVALS[name].ours]
