@@ -42,7 +42,7 @@ def entry(name: str, rival: Rival) -> str:
         for part, start, end in zip(_PARTS, cuts, ends, strict=True)
     ]
     origin = "published" if rival.published else "ours"
-    if "Source: Reconstruction" in text:
+    if "source: reconstruction" in text.lower():
         origin = "reconstructed from an abstract"
     binding = "late binding" if rival.late else "early binding"
     return "\n".join([f"### {name}", "", f"{summary} *{origin}, {binding}*", "", *parts, ""])

@@ -33,6 +33,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "halo-heuristic-late": "fate.policy.baselines.halo_heuristic:halo_heuristic_late",
         "halo-late": "fate.policy.baselines.halo_beam:halo_late",
         "heft": "fate.policy.baselines.classical:heft",
+        "heft-frontier": "fate.policy.baselines.classical:heft_frontier",
         "heft-late": "fate.policy.baselines.classical:heft_late",
         "heft-state": "fate.policy.baselines.classical:heft_state",
         "helium": "fate.policy.baselines.helium:Helium",

@@ -57,6 +57,7 @@ RIVALS: dict[str, Rival] = {
     "halo-heuristic-late": _ours("serving"),
     "halo-late": _ours("serving"),
     "heft": _published("classical"),
+    "heft-frontier": _published("classical"),
     "heft-late": _ours("classical"),
     "heft-state": _ours("classical", late=False),
     "helium": _published("serving"),

@@ -3,6 +3,9 @@
 from fate.policy.dag import cpop as cpop_rule
 from fate.policy.dag import heft as heft_rule
 from fate.policy.dag import peft as peft_rule
+from fate.policy.kernel.reference_plans import rank_order
+from fate.policy.listing import ListPolicy
+from fate.policy.measures import Finish
 from fate.policy.whole_dag import DagPolicy
 
 
@@ -20,6 +23,19 @@ def heft() -> DagPolicy:
     the original have no state to share.
     """
     return DagPolicy(name="heft", rule=heft_rule)
+
+
+def heft_frontier() -> ListPolicy:
+    """Bind ready chunks in upward-rank order to the device on which they end first.
+
+    Source: HEFT for work that arrives over time, as runtimes have it: StarPU's `dmdas` scheduler
+    (Augonnet, Thibault, Namyst, Wacrenier, "StarPU", Concurrency and Computation 23(2), 2011) and
+    the online HEFT of anrg-saga. Rule: rank is the longest path to the end; a chunk that becomes
+    ready goes where it ends first by compute and transfer, behind what is bound there; final.
+    Deviations: durations in the rank are those of the quickest device in place of the mean; loads
+    and cached prefixes are not seen.
+    """
+    return ListPolicy(name="heft-frontier", rank=rank_order, measure=Finish, binding="immediate")
 
 
 def heft_state() -> DagPolicy:

@@ -128,6 +128,31 @@ class TestHeft:
         assert step("heft", chunks, 2, busy, memo)[0] == [[3], [3]]
 
 
+class TestHeftFrontier:
+    """By rank when they are ready, where they end first without loads, for good."""
+
+    def test_it_follows_the_rank_and_ignores_loads(self) -> None:
+        """Device 1 is twice as fast. Ranks: 5 (2 + 9 s), 3 (2 + 4 s), then 1, 2, 4 by index."""
+        nodes = [Node(model=m, instance=i) for i, m in enumerate((B, B, A, A, B), 1)]
+        nodes[4].tail_s, nodes[2].tail_s = 9.0, 4.0
+        devices = (Box(resident={B: (-1, -1)}), Box(speed=2.0, resident={A: (-1, -1)}))
+        # 5: 2 s or 1 s -> device 1 (although B is loaded on device 0); 3: 2 or 2 -> device 0;
+        # 1: 4 or 2 -> device 1; 2: 4 or 3 -> device 1; 4: 4 or 4 -> device 0.
+        lists, _, memo = step("heft-frontier", nodes, 5, devices)
+        assert lists == [[3, 4], [5, 1, 2]]
+        late = (Box(), Box(free_in=(60.0,)))
+        assert step("heft-frontier", nodes[:2], 2, late, memo)[0] == [[], [1, 2]]
+
+    def test_gathering_parents_outputs_counts(self) -> None:
+        """Equal devices, but one needs 3 s to fetch what the call reads."""
+        node = Node(instance=1, transfer_s=(3.0, 0.0))
+        assert step("heft-frontier", [node], 1, (Box(), Box()))[0] == [[], [1]]
+
+    def test_stages_that_wait_are_not_bound(self) -> None:
+        """Of the whole graph only what is ready has a device, unlike under `heft`."""
+        assert step("heft-frontier", stages(1, 2, 3, 4, 5), 2, IDLE)[1] == [[], [1, 2]]
+
+
 class TestHeftState:
     """The same, loads counted; a gap only for what finds its model loaded."""
 
