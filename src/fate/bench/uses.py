@@ -12,7 +12,7 @@ from fate.drivers.setup import Outcome
 
 #: What keys of segments begin with that no other stage can have in its prompt at the same place:
 #: a stage's own words, what others answered, a map's item.
-PRIVATE = ("own:", "out:", ITEM)
+PRIVATE = ("own:", "text:", "out:", ITEM)
 
 
 class Uses(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,16 +1,33 @@
-"""The simulated suites of `fate bench`: one command each, all with the same options."""
+"""The simulated suites of `fate bench`: one command each, with the same options."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-#: Name and line of help of each suite.
-SUITES: dict[str, str] = {
-    "real-dag": "WfCommons DAGs as LLM workflows on toy clusters: the paper's comparison.",
-    "load": "The same with other numbers of workflows at once.",
+
+class Command(NamedTuple):
+    """A line of help, and the option for own data if there is one."""
+
+    help: str
+    data: str = ""
+
+
+#: Each suite's command.
+SUITES: dict[str, Command] = {
+    "real-dag": Command("WfCommons DAGs on toy clusters: the paper's comparison.", "instances"),
+    "llm-native": Command("LLM workflows with measured shapes and tokens on real GPUs.", "graphs"),
+    "prefix-reuse": Command("The same DAGs with more and more of their prompts in common."),
+    "trace": Command("Windows of a trace of requests or agents' sessions.", "trace"),
+    "noise": Command("real-dag's headline with estimates that are wrong.", "instances"),
+    "arrivals": Command("Workflows that arrive over time, up to .9 of capacity.", "instances"),
+    "load": Command("real-dag's headline with other numbers of workflows.", "instances"),
+    "ablation": Command("`fate` without one part after the other.", "instances"),
+    "frontier": Command("Other bounds on the ready calls in view.", "instances"),
 }
+_DATA = ("instances", "graphs", "trace")
 
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Results; default out/SUITE.")]
 Policies = Annotated[
@@ -38,6 +55,14 @@ Instances = Annotated[
         metavar="DIR", exists=True, file_okay=False, help="Draw from these WfFormat files."
     ),
 ]
+Graphs = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Run these graphs instead."),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The trace (JSON lines)."),
+]
 Choose = Annotated[
     bool, typer.Option("--choose", help="Run every policy and say which baselines are best.")
 ]
@@ -49,11 +74,13 @@ Record = Annotated[
 
 def add_suites(app: typer.Typer) -> None:
     """Add a command for every suite."""
-    for name, text in SUITES.items():
-        app.command(name, help=text)(_command(name))
+    for name, command in SUITES.items():
+        app.command(name, help=command.help)(_command(name, command.data))
 
 
-def _command(name: str) -> Callable[..., None]:
+def _command(name: str, data: str) -> Callable[..., None]:
+    """Return a suite's command: with its own option for data, without the others'."""
+
     def run(
         out: Out = None,
         policies: Policies = None,
@@ -62,6 +89,8 @@ def _command(name: str) -> Callable[..., None]:
         jobs: Jobs = None,
         resume: Resume = False,
         instances: Instances = None,
+        graphs: Graphs = None,
+        trace: Trace = None,
         choose: Choose = False,
         record: Record = None,
     ) -> None:
@@ -74,9 +103,14 @@ def _command(name: str) -> Callable[..., None]:
             processes=jobs,
             resume=resume,
             instances=instances,
+            graphs=graphs,
+            trace=trace,
             choose=choose,
             record=record,
         )
         run_suite(name, out if out is not None else Path("out") / name, print, options)
 
+    known = inspect.signature(run)
+    kept = [p for p in known.parameters.values() if p.name not in _DATA or p.name == data]
+    vars(run)["__signature__"] = known.replace(parameters=kept)
     return run

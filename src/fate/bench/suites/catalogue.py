@@ -1,64 +1,55 @@
 """The table of suites."""
 
+from collections.abc import Callable, Sequence
+
 from fate.bench.report import Target
-from fate.bench.suites import chosen, real_dag
-from fate.bench.suites.suite import Choice, Look, Suite
-from fate.bench.workloads.regimes import REGIMES
-from fate.bench.workloads.toys import CLUSTERS
+from fate.bench.suites import chosen, native, real_dag, variants
+from fate.bench.suites.looks import LOOKS
+from fate.bench.suites.problem import Problem
+from fate.bench.suites.suite import Choice, Suite, always, never
 from fate.domain.errors import FateError
 
 
-def _policies(suite: str, choice: Choice) -> list[str]:
-    return chosen.few(suite) if choice.quick else chosen.many(suite)
+def _at_most(cell: str, policy: str, metric: str, bound: float) -> Target:
+    return Target(cell=cell, policy=policy, metric=metric, kind="at_most", bound=bound)
 
 
-_REAL_DAG_TARGETS = [
-    Target(cell="headline", policy=policy, metric=metric, kind="at_most", bound=bound)
-    for policy, metric, bound in (
-        ("fate", "makespan_over_round-robin", 0.675),
-        ("fate", "p95_over_round-robin", 0.677),
-        ("fate", "makespan_over_best-published", 0.911),
-        ("fate", "p95_over_best-published", 0.912),
-        ("foresight", "makespan_over_round-robin", 0.56),
-    )
-] + [
-    Target(
-        cell="grid",
-        policy="foresight",
-        metric="makespan_over_best-baseline",
-        kind="at_most",
-        bound=0.88,
-    ),
-    Target(
-        cell="regime compute",
-        policy="foresight",
-        metric="makespan_over_late-eft",
-        kind="at_most",
-        bound=1.02,
-    ),
-]
+#: Foresight's lead over the best baseline that binds late.
+_LEAD = ("foresight", "makespan_over_best-baseline", 0.88)
+_TARGETS: dict[str, list[Target]] = {
+    "real-dag": [
+        _at_most("headline", "fate", "makespan_over_round-robin", 0.675),
+        _at_most("headline", "fate", "p95_over_round-robin", 0.677),
+        _at_most("headline", "fate", "makespan_over_best-published", 0.911),
+        _at_most("headline", "fate", "p95_over_best-published", 0.912),
+        _at_most("headline", "foresight", "makespan_over_round-robin", 0.56),
+        _at_most("grid", *_LEAD),
+        _at_most("regime compute", "foresight", "makespan_over_late-eft", 1.02),
+    ],
+    "llm-native": [_at_most("all", *_LEAD)],
+    "prefix-reuse": [_at_most("share-0.9", *_LEAD)],
+    "arrivals": [
+        _at_most(variants.load_name(0.9), "foresight", "p95_over_late-eft", 1.0),
+    ],
+}
 
-_TOYS = (
-    "Toy clusters and models, durations without noise, one call at a time on each device: no "
-    "figure here is a claim about any hardware. The mapping of tasks to calls is ours; the paper's "
-    "is not public, so equal numbers would not mean an equal experiment. Ratios over round-robin "
-    "flatter everything else; compare with the best baselines."
-)
-_REAL_DAG_LOOK = Look(
-    lead="WfCommons DAGs as LLM workflows on eight toy devices, each cell scaled until "
-    "round-robin's busy time is divided as its regime says.",
-    limits=_TOYS,
-    notes={
-        "headline": "Cluster mild, two workflows at once, four regimes; P95 from twelve at once. "
-        "This group was chosen because its numbers resemble the paper's: it shows that they are "
-        "plausible, not that they are reproduced.",
-        "grid": "Every cell but those of the compute control.",
-    },
-    columns={
-        **{name: f"regime {name}" for name in REGIMES},
-        **{name: f"cluster {name}" for name in CLUSTERS},
-    },
-)
+
+def _standard(suite: str) -> Callable[[Choice], list[str]]:
+    return lambda choice: chosen.few(suite) if choice.quick else chosen.many(suite)
+
+
+def _small(suite: str) -> Callable[[Choice], list[str]]:
+    return lambda _: chosen.few(suite)
+
+
+def _ablation(choice: Choice) -> list[str]:
+    parts = variants.ABLATIONS[:7] if choice.quick else variants.ABLATIONS
+    return list(dict.fromkeys([chosen.REFERENCE, chosen.chosen("ablation").late, *parts]))
+
+
+def _prepare_bases(found: Sequence[Problem]) -> None:
+    real_dag.prepare(variants.bases(found))
+
 
 SUITES: dict[str, Suite] = {
     suite.name: suite
@@ -66,29 +57,85 @@ SUITES: dict[str, Suite] = {
         Suite(
             name=real_dag.NAME,
             problems=real_dag.problems,
-            policies=lambda choice: _policies(real_dag.NAME, choice),
+            policies=_standard(real_dag.NAME),
             pools=real_dag.pools,
-            look=_REAL_DAG_LOOK,
+            look=LOOKS[real_dag.NAME],
             tail=real_dag.has_tail,
             chosen_by=real_dag.in_grid,
             prepare=real_dag.prepare,
-            targets=_REAL_DAG_TARGETS,
+            targets=_TARGETS[real_dag.NAME],
         ),
         Suite(
             name="load",
             problems=real_dag.load_problems,
-            policies=lambda choice: _policies(real_dag.NAME, choice),
+            policies=_standard("load"),
             pools=real_dag.load_pools,
-            look=Look(
-                lead="The cells of real-dag's headline with other numbers of workflows at once.",
-                limits=_TOYS,
-                shown=3,
-                axis={float(load): f"W{load}" for load in real_dag.LOADS},
-                axis_title="workflows at once",
-            ),
+            look=LOOKS["load"],
             tail=real_dag.has_tail,
-            chosen_by=real_dag.in_grid,
             prepare=real_dag.prepare,
+        ),
+        Suite(
+            name=native.NATIVE,
+            problems=native.native_problems,
+            policies=_standard(native.NATIVE),
+            pools=native.all_pools,
+            look=LOOKS[native.NATIVE],
+            tail=native.has_tail,
+            targets=_TARGETS[native.NATIVE],
+        ),
+        Suite(
+            name=native.REUSE,
+            problems=native.reuse_problems,
+            policies=_standard(native.REUSE),
+            pools=native.reuse_pools,
+            look=LOOKS[native.REUSE],
+            tail=native.has_tail,
+            targets=_TARGETS[native.REUSE],
+        ),
+        Suite(
+            name=native.TRACE,
+            problems=native.trace_problems,
+            policies=_standard(native.TRACE),
+            pools=native.all_pools,
+            look=LOOKS[native.TRACE],
+            tail=native.has_tail,
+        ),
+        Suite(
+            name="noise",
+            problems=variants.noise_problems,
+            policies=_small("noise"),
+            pools=variants.noise_pools,
+            look=LOOKS["noise"],
+            tail=never,
+            prepare=_prepare_bases,
+        ),
+        Suite(
+            name="arrivals",
+            problems=variants.arrival_problems,
+            policies=_small("arrivals"),
+            pools=variants.arrival_pools,
+            look=LOOKS["arrivals"],
+            tail=always,
+            prepare=_prepare_bases,
+            targets=_TARGETS["arrivals"],
+        ),
+        Suite(
+            name="ablation",
+            problems=variants.ablation_problems,
+            policies=_ablation,
+            pools=real_dag.pools,
+            look=LOOKS["ablation"],
+            tail=never,
+            prepare=_prepare_bases,
+        ),
+        Suite(
+            name="frontier",
+            problems=variants.frontier_problems,
+            policies=_small("frontier"),
+            pools=variants.frontier_pools,
+            look=LOOKS["frontier"],
+            tail=never,
+            prepare=_prepare_bases,
         ),
     )
 }

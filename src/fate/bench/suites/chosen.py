@@ -34,12 +34,13 @@ _DEFAULT = CHOSEN["real-dag"]
 TWELVE = (
     "round-robin",
     "round-robin-idle",
-    "least-loaded",
     "idle-affinity",
     "heft",
-    "min-min",
-    "max-min",
-    "sufferage",
+    "peft",
+    "halo",
+    "parrot",
+    "min-min-state",
+    "sufferage-state",
     "late-eft",
     *PLANNERS,
 )

@@ -44,6 +44,7 @@ class Options:
     resume: bool = False
     instances: Path | None = None
     graphs: Path | None = None
+    trace: Path | None = None
     choose: bool = False
     record: Path | None = None
 
@@ -89,7 +90,7 @@ def _asked(options: Options, choice: Choice) -> str:
     parts = [f"--seeds {','.join(map(str, choice.seeds))}"]
     if options.quick:
         parts.append("--quick")
-    given = {name: getattr(options, name) for name in ("policies", "instances", "graphs")}
+    given = {name: getattr(options, name) for name in ("policies", "instances", "graphs", "trace")}
     parts += [f"--{name} {value}" for name, value in given.items() if value is not None]
     return " " + " ".join(parts)
 
@@ -102,6 +103,7 @@ def choice_of(options: Options) -> Choice:
         quick=options.quick,
         instances=None if options.instances is None else str(options.instances),
         graphs=None if options.graphs is None else str(options.graphs),
+        trace=None if options.trace is None else str(options.trace),
     )
 
 

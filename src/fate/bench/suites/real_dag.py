@@ -34,16 +34,22 @@ _NO_TAIL = 4
 #: Workflows at once.
 _FULL, _QUICK = (2, 8), (2,)
 LOADS = (1, 4, 16)
+#: Files with more tasks are no part of a quick run: recipes are not asked for more either.
+_QUICK_TASKS = 120
 _QUICK_CLUSTERS: tuple[ClusterKind, ...] = ("mild", "hetero")
 
 
 class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
-    """So many workflows at once on a toy cluster in a regime; `instances` is a folder or none."""
+    """So many workflows at once on a toy cluster in a regime.
+
+    `instances` is a folder or none, `most_tasks` of one of its files, where that is bounded.
+    """
 
     cluster: ClusterKind
     regime: str
     workflows: int
     instances: str | None = None
+    most_tasks: int | None = None
 
     @property
     def cell(self) -> str:
@@ -58,7 +64,7 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
     def draw(self, seed: int) -> list[Workflow]:
         """Return the workflows; different cells draw different ones."""
         folder = None if self.instances is None else Path(self.instances)
-        return draw_workflows(self.numbers(seed), self.workflows, folder)
+        return draw_workflows(self.numbers(seed), self.workflows, folder, self.most_tasks)
 
     def numbers(self, seed: int) -> list[int]:
         """Return what seeds the draws."""
@@ -67,7 +73,7 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
 
     def calibrated(self, drawn: Sequence[Workflow], seed: int, store: Path) -> Calibrated:
         """Return the scale, made once for all processes and later runs of the same code."""
-        made_by = f"{code_digest()} {self.instances}"
+        made_by = f"{code_digest()} {self.instances} {self.most_tasks}"
         digest = blake2b(made_by.encode(), digest_size=6).hexdigest()
         name = f"{self.cell.replace('/', '-')}-{seed}-{digest}.json"
         path = store / "calibration" / name
@@ -161,7 +167,13 @@ def _specs(
     clusters: Sequence[ClusterKind], regimes: Sequence[str], loads: Sequence[int], choice: Choice
 ) -> list[ProxySpec]:
     return [
-        ProxySpec(cluster=cluster, regime=regime, workflows=load, instances=choice.instances)
+        ProxySpec(
+            cluster=cluster,
+            regime=regime,
+            workflows=load,
+            instances=choice.instances,
+            most_tasks=_QUICK_TASKS if choice.quick and choice.instances else None,
+        )
         for load in loads
         for cluster in clusters
         for regime in regimes

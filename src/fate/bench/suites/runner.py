@@ -75,10 +75,10 @@ class Results:
 def known_policies(wanted: Sequence[str], echo: Echo) -> list[str]:
     """Return a suite's own list without those that this version does not have."""
     registered = names("policy")
-    missing = [name for name in wanted if name not in registered]
+    missing = [name for name in wanted if name.partition("?")[0] not in registered]
     if missing:
         echo(f"not registered, left out: {', '.join(missing)}")
-    return [name for name in wanted if name in registered]
+    return [name for name in wanted if name not in missing]
 
 
 def named_policies(text: str) -> list[str]:

@@ -19,6 +19,7 @@ class Choice:
     quick: bool = False
     instances: str | None = None
     graphs: str | None = None
+    trace: str | None = None
 
 
 def always(run: Run) -> bool:
@@ -53,6 +54,7 @@ class Look:
         shown: how many groups have plots of their own.
         columns: title -> group, of the heat map.
         axis: number -> group, where groups stand for numbers; `axis_title` says of what.
+        axis_metrics: metric -> title, of the curves over it.
         gantt: whether the first problem's runs under two policies are drawn.
     """
 
@@ -63,6 +65,9 @@ class Look:
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     axis: Mapping[float, str] = field(default_factory=dict[float, str])
     axis_title: str = ""
+    axis_metrics: Mapping[str, str] = field(
+        default_factory=lambda: {"makespan_over_round-robin": "makespan over round-robin's"}
+    )
     gantt: bool = True
 
 

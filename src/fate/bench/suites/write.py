@@ -116,17 +116,20 @@ def _curve(book: Book, suite: Suite) -> Section:
     """A line for each policy over groups that stand for numbers."""
     if not suite.look.axis:
         return Section(title="")
-    series = {
-        policy: [
-            (x, row)
-            for x, cell in suite.look.axis.items()
-            if (row := book.get(cell, policy, _MAKESPAN)) is not None
-        ]
-        for policy in book.policies(next(iter(suite.look.axis.values())))
-        if policy != REFERENCE
-    }
-    shown = curves(series, suite.look.axis_title, f"makespan over {REFERENCE}'s")
-    return Section(title=suite.look.axis_title, plots=(shown,) if shown else ())
+    policies = list(dict.fromkeys(p for c in suite.look.axis.values() for p in book.policies(c)))
+    plots: list[str] = []
+    for metric, title in suite.look.axis_metrics.items():
+        series = {
+            policy: [
+                (x, row)
+                for x, cell in suite.look.axis.items()
+                if (row := book.get(cell, policy, metric)) is not None
+            ]
+            for policy in policies
+        }
+        known = {policy: line for policy, line in series.items() if line}
+        plots.append(curves(known, suite.look.axis_title, title))
+    return Section(title=f"Over {suite.look.axis_title}", plots=tuple(filter(None, plots)))
 
 
 def _two_runs(book: Book, suite: Suite, problems: Sequence[Problem], store: Path) -> Section:

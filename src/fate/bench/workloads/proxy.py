@@ -61,7 +61,9 @@ class ProxyStage:
 Workflow: TypeAlias = tuple[ProxyStage, ...]
 
 
-def draw_workflows(seed: Sequence[int], count: int, folder: Path | None = None) -> list[Workflow]:
+def draw_workflows(
+    seed: Sequence[int], count: int, folder: Path | None = None, most_tasks: int | None = None
+) -> list[Workflow]:
     """Return `count` workflows that run together.
 
     Args:
@@ -69,12 +71,16 @@ def draw_workflows(seed: Sequence[int], count: int, folder: Path | None = None) 
         count: number of workflows.
         folder: WfFormat files to draw from, each once before one comes twice; None generates
             instances with wfcommons.
+        most_tasks: larger files are left out, unless all are larger; None takes all.
 
     Raises:
         FateError: instances cannot be generated, or `folder` has none that can be used.
     """
     draw = np.random.default_rng(seed)
-    found = _drawn_files(draw, count, folder) if folder else instances(wanted(draw, count))
+    if folder is not None:
+        found = _drawn_files(draw, count, folder, most_tasks)
+    else:
+        found = instances(wanted(draw, count))
     system: dict[str, int] = {}
     return [map_proxy(instance, i, draw, system) for i, instance in enumerate(found)]
 
@@ -171,12 +177,16 @@ def _models(application: str, kinds: Sequence[str]) -> dict[str, int]:
     }
 
 
-def _drawn_files(draw: np.random.Generator, count: int, folder: Path) -> list[Instance]:
-    files = instance_files(folder)
+def _drawn_files(
+    draw: np.random.Generator, count: int, folder: Path, most_tasks: int | None
+) -> list[Instance]:
+    found = [read_instance(path) for path in instance_files(folder)]
+    if most_tasks is not None:
+        found = [each for each in found if len(each.tasks) <= most_tasks] or found
     order: list[int] = []
     while len(order) < count:
-        order.extend(draw.permutation(len(files)).tolist())
-    return [read_instance(files[i]) for i in order[:count]]
+        order.extend(draw.permutation(len(found)).tolist())
+    return [found[i] for i in order[:count]]
 
 
 def _is_instance(path: Path) -> bool:

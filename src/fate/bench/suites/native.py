@@ -1,0 +1,148 @@
+"""Suites of LLM workflows on real GPUs' figures: measured shapes, controlled sharing, traces."""
+
+import random
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from fate.bench.case import Case
+from fate.bench.suites.problem import Problem
+from fate.bench.suites.results import Run
+from fate.bench.suites.suite import Choice, Pool, always
+from fate.bench.workloads.cases import make_case
+from fate.bench.workloads.draft import models_of
+from fate.bench.workloads.graph_files import graph_workflows, read_graphs
+from fate.bench.workloads.native import LLM_NATIVE_CELLS
+from fate.bench.workloads.reuse import PREFIX_REUSE_CELLS, SHARES
+from fate.bench.workloads.rigs import rig
+from fate.bench.workloads.trace_files import Session, read_trace
+from fate.bench.workloads.traces import TRACE_CELLS
+from fate.domain.errors import FateError
+
+NATIVE, REUSE, TRACE = "llm-native", "prefix-reuse", "trace"
+_QUICK_NATIVE = ("rag", "mapreduce", "mix-mixed-4", "mix-mild")
+_QUICK_REUSE = ("share-0.0", "share-0.5", "share-0.9")
+#: With fewer workflows, quantiles of their latencies say nothing.
+_NO_TAIL = 4
+#: Graphs of a file that run together, and the clusters they run on.
+_GRAPHS, _GRAPH_RIGS = 12, ("mild", "hetero")
+
+
+class NativeSpec(msgspec.Struct, frozen=True, kw_only=True, tag="llm-native"):
+    """A cell of `LLM_NATIVE_CELLS`."""
+
+    cell: str
+
+    def case(self, seed: int, store: Path) -> Case:  # nothing to keep
+        """Make the case."""
+        return LLM_NATIVE_CELLS[self.cell].case(seed)
+
+
+class GraphsSpec(msgspec.Struct, frozen=True, kw_only=True, tag="graphs"):
+    """Graphs of a file, drawn by the seed, on a cluster."""
+
+    path: str
+    gpus: str
+
+    def case(self, seed: int, store: Path) -> Case:  # nothing to keep
+        """Make the case."""
+        forms = read_graphs(Path(self.path))
+        drawn = random.Random(seed).sample(forms, min(_GRAPHS, len(forms)))  # noqa: S311  # no secret
+        arrivals = graph_workflows(drawn, seed)
+        return make_case(arrivals, rig(self.gpus, models_of(arrivals)), seed)
+
+
+class ReuseSpec(msgspec.Struct, frozen=True, kw_only=True, tag="prefix-reuse"):
+    """A cell of `PREFIX_REUSE_CELLS`."""
+
+    cell: str
+
+    def case(self, seed: int, store: Path) -> Case:  # nothing to keep
+        """Make the case."""
+        return PREFIX_REUSE_CELLS[self.cell].case(seed)
+
+
+class TraceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
+    """A cell of `TRACE_CELLS` on a file."""
+
+    cell: str
+    path: str
+
+    def case(self, seed: int, store: Path) -> Case:  # nothing to keep
+        """Make the case."""
+        return TRACE_CELLS[self.cell].case(_sessions(self.path), seed)
+
+
+def native_problems(choice: Choice) -> list[Problem]:
+    """Return the measured shapes, or the graphs of a file."""
+    if choice.graphs is not None:
+        read_graphs(Path(choice.graphs))
+        return [
+            Problem(suite=NATIVE, cell=f"graphs-{gpus}", seed=seed, spec=spec)
+            for gpus in _GRAPH_RIGS
+            for spec in [GraphsSpec(path=choice.graphs, gpus=gpus)]
+            for seed in choice.seeds
+        ]
+    cells = _QUICK_NATIVE if choice.quick else tuple(LLM_NATIVE_CELLS)
+    return [
+        Problem(suite=NATIVE, cell=cell, seed=seed, spec=NativeSpec(cell=cell))
+        for cell in cells
+        for seed in choice.seeds
+    ]
+
+
+def reuse_problems(choice: Choice) -> list[Problem]:
+    """Return the shares, then skew and groups."""
+    cells = _QUICK_REUSE if choice.quick else tuple(PREFIX_REUSE_CELLS)
+    return [
+        Problem(suite=REUSE, cell=cell, seed=seed, spec=ReuseSpec(cell=cell))
+        for cell in cells
+        for seed in choice.seeds
+    ]
+
+
+def trace_problems(choice: Choice) -> list[Problem]:
+    """Return windows of a trace.
+
+    Raises:
+        FateError: no file is given, or it is no trace.
+    """
+    if choice.trace is None:
+        raise FateError("trace: give a file of rows or sessions, --trace FILE")
+    _sessions(choice.trace)
+    cells = ("mixed-4",) if choice.quick else tuple(TRACE_CELLS)
+    return [
+        Problem(suite=TRACE, cell=cell, seed=seed, spec=TraceSpec(cell=cell, path=choice.trace))
+        for cell in cells
+        for seed in choice.seeds
+    ]
+
+
+def all_pools() -> list[Pool]:
+    """Return one group: everything."""
+    return [Pool("all", always, has_tail)]
+
+
+def reuse_pools() -> list[Pool]:
+    """Return the shares pooled, without the variations."""
+
+    def within(run: Run) -> bool:
+        return run.settings["cell"] in reuse_axis().values()
+
+    return [Pool("all", within, within)]
+
+
+def reuse_axis() -> dict[float, str]:
+    """Return the cell of each share."""
+    return {share: f"share-{share}" for share in SHARES}
+
+
+def has_tail(run: Run) -> bool:
+    """Whether a run has enough workflows for a quantile of their latencies."""
+    return run.workflows > _NO_TAIL
+
+
+@cache
+def _sessions(path: str) -> list[Session]:
+    return read_trace(Path(path))
