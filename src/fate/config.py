@@ -7,7 +7,6 @@ into what the core plans with (`domain.catalog`) and what engines are built from
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -34,6 +33,8 @@ from fate.workflow.spec import Base, Json, Size
 
 FORMAT = "fate.cluster/1"
 
+#: Bytes per second between devices of one machine: files on the same disk, mostly in memory.
+LOCAL_BYTES_PER_S = 1e9
 #: Cores per device of the default cluster: small models gain nothing from more.
 _DEFAULT_CORES = 4
 
@@ -259,17 +260,18 @@ def default_cluster(
     """Return a cluster made from this machine: two devices with a disjoint set of cores each.
 
     Their memory holds the largest of the models, or the two smallest together, but not more than
-    two, so that what is loaded where is a decision. `cores` are those this process may use. A model
-    named `NAME:embed` makes vectors.
+    two, so that what is loaded where is a decision. They share a disk, over which KV states move.
+    `cores` are those this process may use. A model named `NAME:embed` makes vectors.
     """
     usable = sorted(os.sched_getaffinity(0)) if cores is None else list(cores)
     size = max(1, min(len(usable) // 2, _DEFAULT_CORES))
     sets = (tuple(usable[:size]), tuple(usable[size : 2 * size]) or tuple(usable[:size]))
     declared = {name: _declared(name) for name in models}
-    sizes = sorted(_model(name, spec).footprint_bytes for name, spec in declared.items())
+    sizes = sorted(_model(*each).footprint_bytes for each in declared.items())
     memory = max(sizes[-1], sum(sizes[:2]) if len(sizes) > 2 else 0)
     devices = {f"d{i}": LocalDevice(memory=memory, cores=each) for i, each in enumerate(sets)}
-    return ClusterSpec(models=declared, devices=dict(devices))
+    link = LinkSpec.model_construct(source="d0", target="d1", bandwidth=LOCAL_BYTES_PER_S)
+    return ClusterSpec(models=declared, devices=dict(devices), links=(link,))
 
 
 def _declared(name: str) -> ModelSpec:
@@ -318,10 +320,10 @@ def resolve(spec: ClusterSpec, roles: Mapping[str, str]) -> Resolved:
 
 
 def _links(spec: LinkSpec) -> list[Link]:
-    link = partial(Link, bytes_per_s=spec.bandwidth, latency_s=spec.latency_s)
+    ends, speed, wait_s = (spec.source, spec.target), spec.bandwidth, spec.latency_s
     return [
-        link(source=spec.source, target=spec.target),
-        link(source=spec.target, target=spec.source),
+        Link(source=source, target=target, bytes_per_s=speed, latency_s=wait_s)
+        for source, target in (ends, ends[::-1])
     ]
 
 

@@ -167,6 +167,8 @@ def test_the_default_cluster_makes_residency_a_decision() -> None:
     devices, models = resolved.cluster.devices, resolved.cluster.models
     assert [device.cores for device in devices] == [(3,), (5,)]
     assert {model.id for model in models} == set(DEFAULT_SET)
+    ends = {(link.source, link.target) for link in resolved.cluster.links}
+    assert ends == {("d0", "d1"), ("d1", "d0")}  # KV states move over their disk
     for device in devices:
         assert all(resolved.cluster.supports(device, model) for model in models)
         assert sum(model.footprint_bytes for model in models) > device.memory_bytes

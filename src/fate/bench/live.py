@@ -31,6 +31,7 @@ _AVERAGES: Final = (
     "computed_tokens",
     "cached_tokens",
     "restored",
+    "copies",
     "moved_bytes",
     "move_s",
     "load_s",

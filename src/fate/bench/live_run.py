@@ -69,6 +69,7 @@ class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int
     computed_tokens: int
     restored: int
+    copies: int
     moved_bytes: int
     move_s: float
     output_tokens: int
@@ -254,6 +255,7 @@ def _live_run(  # all that a run is told by
         cached_tokens=figures.cached_tokens,
         computed_tokens=figures.prompt_tokens - figures.cached_tokens,
         restored=figures.restored,
+        copies=figures.copies,
         moved_bytes=figures.moved_bytes,
         move_s=sum(d.move_s for d in devices),
         output_tokens=history.counts.output_tokens,

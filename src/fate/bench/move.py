@@ -13,8 +13,7 @@ import msgspec
 from fate.bench.live import check_equal_work, rotated, summarise
 from fate.bench.live_run import LiveRun, open_bench
 from fate.bench.report import Echo, Progress, Report, Target
-from fate.bench.tiers import cluster_job, tier_cluster
-from fate.domain.catalog import Cluster, Link
+from fate.bench.tiers import cluster_job, linked, tier_cluster
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
@@ -64,9 +63,9 @@ async def _measure(job: Job, report: Report, pairs: int, seed: int) -> list[Live
         progress = Progress(pairs * 2 * len(LINKS), report.echo)
         for pair in range(pairs):
             for cell, speed in LINKS.items():
-                linked = replace(bench, cluster=_linked(bench.cluster, speed))
+                on_link = replace(bench, cluster=linked(bench.cluster, speed))
                 for policy in rotated([OFF, ON], pair):
-                    run = await linked.run("handover", policy, pair, seed + pair)
+                    run = await on_link.run("handover", policy, pair, seed + pair)
                     run = msgspec.structs.replace(run, cell=cell)
                     check_equal_work(runs, run)
                     runs.append(run)
@@ -76,18 +75,6 @@ async def _measure(job: Job, report: Report, pairs: int, seed: int) -> list[Live
                         f"computed, {run.moved_bytes / 1e6:.0f} MB moved"
                     )
     return runs
-
-
-def _linked(cluster: Cluster, bytes_per_s: float) -> Cluster:
-    """Return the cluster with a link of a speed between any two devices."""
-    names = [device.id for device in cluster.devices]
-    links = [
-        Link(source=source, target=target, bytes_per_s=bytes_per_s)
-        for source in names
-        for target in names
-        if source != target
-    ]
-    return msgspec.structs.replace(cluster, links=tuple(links))
 
 
 def _held(snapshot: Snapshot, node: int, device: int) -> int:

@@ -2,9 +2,11 @@
 
 import os
 
+import msgspec
+
 from fate.bench.cells import CELLS, LETTERS
 from fate.config import ClusterSpec, LocalDevice, ModelSpec, Resolved, resolve
-from fate.domain.catalog import Model
+from fate.domain.catalog import Cluster, Link, Model
 from fate.domain.errors import FateError
 from fate.session import Job
 
@@ -53,6 +55,18 @@ def cluster_job(resolved: Resolved) -> Job:
     """Return a job that stands for a cluster alone: to fetch its weights and open its engines."""
     (any_part,) = CELLS["control"]
     return Job(name="bench", program=any_part.program, inputs=(), resolved=resolved)
+
+
+def linked(cluster: Cluster, bytes_per_s: float) -> Cluster:
+    """Return the cluster with a link of a speed between any two devices."""
+    names = [device.id for device in cluster.devices]
+    links = [
+        Link(source=source, target=target, bytes_per_s=bytes_per_s)
+        for source in names
+        for target in names
+        if source != target
+    ]
+    return msgspec.structs.replace(cluster, links=tuple(links))
 
 
 def _filling(model: Model, memory: int) -> int:

@@ -110,11 +110,11 @@ def resume(
 @app.command()
 def park(
     out: Out = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Runs of each cell, on and off.")] = 3,
+    pairs: Annotated[int, typer.Option(min=1, help="Runs of each cell and setting.")] = 3,
     tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
     seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
 ) -> None:
-    """Run `fate` with parked KV states and without, side by side, on equal work."""
+    """Run `fate` with kept KV states (with moves, without moves) and with none, side by side."""
     from fate.bench.park import park as measure
 
     measure(_out(out, "park"), print, pairs=pairs, tier=tier, seed=seed)

@@ -40,6 +40,7 @@ def run(cell: str, policy: str, pair: int, wall_s: float, loads: int) -> LiveRun
         cached_tokens=500,
         computed_tokens=1000,
         restored=0,
+        copies=0,
         moved_bytes=0,
         move_s=0.0,
         output_tokens=4,
