@@ -36,8 +36,10 @@ def token_steps(new_tokens: float, answer_tokens: float) -> float:
     return answer_tokens * new_tokens + answer_tokens * (answer_tokens + 1.0) / 2.0
 
 
-def walk(paths: Sequence[Sequence[int]], below: Sequence[int], above: Sequence[int]) -> list[int]:
-    """Return positions in the order of a depth-first walk over the tree of prompts.
+def walk(
+    paths: Sequence[Sequence[int]], below: Sequence[int], above: Sequence[int], first: int
+) -> list[int]:
+    """Return the first positions in the order of a depth-first walk over the tree of all prompts.
 
     Of subtrees, the one with the longest path below any of its operators first, then the one that
     can begin earliest; operators that end at a fork come among them by the same rule.
@@ -46,6 +48,7 @@ def walk(paths: Sequence[Sequence[int]], below: Sequence[int], above: Sequence[i
         paths: path nodes of each operator's prompt, root first.
         below: operators on the longest path below each.
         above: operators on the longest path above each that have not run.
+        first: how many positions are asked for; the others only shape the tree.
     """
     deepest, earliest = dict[int, int](), dict[int, int]()
     for op, path in enumerate(paths):
@@ -57,7 +60,7 @@ def walk(paths: Sequence[Sequence[int]], below: Sequence[int], above: Sequence[i
         way = [(-deepest[node], earliest[node], 0, node) for node in paths[op]]
         return [*way, (-below[op], above[op], 1, op)]
 
-    return sorted(range(len(paths)), key=key)
+    return sorted(range(first), key=key)
 
 
 class Helium:
@@ -121,7 +124,7 @@ def _partition(snapshot: Snapshot, ops: Operators, devices: int) -> Lists:
         new = tokens[first[op]] - shared + sum([rest[node] for node in ops.nodes[op]])
         return token_steps(new / items, answer) * items
 
-    for op in walk(paths, ops.below(), [above[node] for node in first]):
+    for op in walk(paths, ops.below(), [above[node] for node in first], len(paths)):
         if not ops.hosts[op]:
             continue
         sums = [(steps[device] + cost(op, device), device) for device in ops.hosts[op]]
@@ -135,8 +138,7 @@ def _partition(snapshot: Snapshot, ops: Operators, devices: int) -> Lists:
 def _by_walk(desk: Desk) -> list[int]:
     """Sort the frontier by the walk over everything visible."""
     dag, nodes = visible(desk.snapshot), range(len(desk.snapshot.model))
-    order = walk(_paths(desk.snapshot, nodes), dag.below(), dag.above())
-    return [node for node in order if node < desk.frontier]
+    return walk(_paths(desk.snapshot, nodes), dag.below(), dag.above(), desk.frontier)
 
 
 class _FewestSteps(FewestCalls):

@@ -19,10 +19,9 @@ UNKNOWN = 1000
 def steps_to_use(snapshot: Snapshot) -> list[int]:
     """Return for each path node the steps until a visible stage needs it: the fewest of any."""
     steps = np.full(len(snapshot.path_tokens), UNKNOWN, np.int64)
-    above = visible(snapshot).above()
-    for node in sorted(range(len(above)), key=above.__getitem__, reverse=True):
-        prompt = snapshot.prompt[node]
-        steps[prompt[prompt >= 0]] = above[node]
+    rows, columns = np.nonzero(snapshot.prompt >= 0)
+    above = np.array(visible(snapshot).above(), np.int64)
+    np.minimum.at(steps, snapshot.prompt[rows, columns], above[rows])
     return steps.tolist()
 
 
