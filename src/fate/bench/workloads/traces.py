@@ -31,7 +31,7 @@ class Window:
         count: sessions that arrive one after the other.
         turns: requests of a session that are taken at most.
         context_tokens: requests with longer prompts end their session.
-        speed: arrivals come this many times quicker.
+        speed: arrivals and waits are this many times quicker.
         models: kind of a session -> model; the kind `rows` is drawn from `row_models`.
         row_models: models of the sessions that are rows.
     """
@@ -63,7 +63,7 @@ def trace(
         count: sessions in the window.
         path: the file.
         dependence: of agents' calls: as texts show it, or in sequence.
-        speed: arrivals come this many times quicker.
+        speed: arrivals and waits are this many times quicker.
     """
     if not path:
         raise FateError("trace: give a file of rows or sessions, --trace FILE")
@@ -80,7 +80,7 @@ def trace_workflows(sessions: Sequence[Session], seed: int, window: Window) -> l
     if not taken:
         raise FateError(f"trace: every prompt is longer than {window.context_tokens} tokens")
     texts = _texts([request for session in taken for request in session.requests])
-    mean = _Means.of(taken)
+    mean = _Means.of(taken, window.speed)
     arrivals: list[Arrival] = []
     for session in taken:
         model = window.models.get(session.kind) or draw.choice(window.row_models)
@@ -103,21 +103,23 @@ def _cut(session: Session, window: Window) -> Session:
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """What is expected of every request of a kind: output tokens and waits."""
+    """What is expected of every request of a kind: output tokens and waits, at a speed."""
 
+    speed: float
     output: Mapping[str, float]
     wait_s: Mapping[str, float]
 
     @classmethod
-    def of(cls, sessions: Sequence[Session]) -> "_Means":
+    def of(cls, sessions: Sequence[Session], speed: float) -> "_Means":
         outputs: dict[str, list[float]] = {}
         waits: dict[str, list[float]] = {}
         for session in sessions:
             for request in session.requests:
                 outputs.setdefault(session.kind, []).append(float(request.output_tokens))
                 if request.parents:
-                    waits.setdefault(session.kind, []).append(_wait_s(session, request))
+                    waits.setdefault(session.kind, []).append(_wait_s(session, request) / speed)
         return cls(
+            speed,
             {kind: fmean(values) for kind, values in outputs.items()},
             {kind: fmean(values) for kind, values in waits.items()},
         )
@@ -177,7 +179,7 @@ def _workflow(session: Session, model: str, texts: Mapping[int, Prompt], mean: _
         outputs = (expected, request.output_tokens)
         parents = tuple([f"call{parent}" for parent in request.parents])
         if request.parents:
-            waits = mean.wait_s[session.kind], _wait_s(session, request)
+            waits = mean.wait_s[session.kind], _wait_s(session, request) / mean.speed
             for stages, wait_s in zip((declared, actual), waits, strict=True):
                 stages.append(Stage(id=f"wait{k}", kind="tool", parents=parents, tool_s=wait_s))
             parents = (f"wait{k}",)
@@ -235,10 +237,15 @@ class TraceCell:
         return make_case(arrivals, rig(self.gpus, models_of(arrivals), setting), seed)
 
 
-_WINDOW = Window(models=AGENT_MODELS, row_models=ROW_MODELS)
+def _played(gpus: str, count: int, speed: float) -> TraceCell:
+    window = Window(count=count, speed=speed, models=AGENT_MODELS, row_models=ROW_MODELS)
+    return TraceCell(window=window, gpus=gpus)
 
-#: Run on any trace that is given.
+
+#: Run on any trace that is given. People's pauses are long: at ten times the speed devices are
+#: busy. `-as-is` keeps the trace's time.
 TRACE_CELLS: dict[str, TraceCell] = {
-    "mixed-4": TraceCell(window=_WINDOW, gpus="mixed-4"),
-    "mild": TraceCell(window=_WINDOW, gpus="mild"),
+    "mixed-4": _played("mixed-4", 24, 10.0),
+    "mild": _played("mild", 40, 10.0),
+    "mild-as-is": _played("mild", 40, 1.0),
 }

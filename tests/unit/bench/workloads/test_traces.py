@@ -1,5 +1,6 @@
 """Traces as workflows: readers, sessions, shared blocks, waits."""
 
+import dataclasses
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_a_conversation_goes_on(file: Any) -> None:
     turns = [s for s in first.actual.stages if s.kind == "llm"]
     assert [path_tokens(s.prompt) for s in turns] == [1100, 1700, 2200]
     assert shared_tokens(turns[1].prompt, turns[0].prompt) == 1100
+
+
+def test_speed(file: Any) -> None:
+    """Arrivals and waits are quicker, expected ones too."""
+    path = file(
+        row(0, 1100, 50, 0, 1, 2),
+        row(9000, 600, 70, 0, 7),
+        row(30_000, 1700, 60, 0, 1, 3, 4),
+    )
+    quick = dataclasses.replace(ONE, speed=10.0)
+    played, real = (trace_workflows(read_trace(path), 0, window) for window in (quick, ONE))
+    assert [arrival.at_s for arrival in played] == [0.0, 0.9]
+    for which in ("declared", "actual"):
+        waits = [getattr(each[0], which).stages[1].tool_s for each in (played, real)]
+        assert waits[1] == pytest.approx(28.5) == 10 * waits[0]
 
 
 def test_blocks_are_shared_as_in_the_trace(file: Any) -> None:
