@@ -1,5 +1,6 @@
 """What another device or more memory would have saved: a run's workload simulated with them."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -8,26 +9,43 @@ from fate.cli.replay import setup_of
 from fate.domain.catalog import Cluster
 from fate.domain.errors import FateError
 from fate.domain.graph import Stage
+from fate.domain.messages import Record
 from fate.drivers.recorded import Recording, carry_over, learned, recording, resimulate
 from fate.drivers.setup import Setup
 from fate.store.journal import Journal
 from fate.view.fold import Fold
 from fate.view.verdict import dominated, saved
 
-#: Items beyond which nothing is simulated at the end of a run: it would keep the user waiting.
-_MOST_ITEMS = 1_000
+#: Items beyond which nothing is simulated at the end of a run, and CPU seconds after which the
+#: simulations are given up: the user waits for the prompt.
+MOST_ITEMS = 1_000
+MOST_S = 3.0
+
+
+class _TooLongError(FateError):
+    """The simulations take too long."""
 
 
 def verdict(fold: Fold, journal_path: Path) -> list[str]:
-    """Return the lines; without the second where the workload is too large, or is none."""
+    """Return the lines; the second says so where the workload is too large to be simulated."""
     lines = [dominated(fold)]
     items = sum(run.total or run.stage.items for run in fold.book.stages.values())
-    if 0 < items <= _MOST_ITEMS and fold.history().status == "ok":
-        try:
-            lines += _simulated(journal_path)
-        except FateError as error:
-            lines.append(f"simulated: not possible: {error}")
+    if not items or fold.history().status != "ok":
+        return lines
+    if items > MOST_ITEMS:
+        return [*lines, _skipped(f"{items} items are more than {MOST_ITEMS}")]
+    give_up_s = time.thread_time() + MOST_S
+    try:
+        lines += _simulated(journal_path, give_up_s)
+    except _TooLongError:
+        lines.append(_skipped(f"it takes more than {MOST_S:g} s"))
+    except FateError as error:
+        lines.append(f"simulated: not possible: {error}")
     return lines
+
+
+def _skipped(why: str) -> str:
+    return f"simulated: not done at the end of a run: {why}; `fate compare` has the time"
 
 
 def more_memory(cluster: Cluster, models: set[str]) -> Cluster | None:
@@ -65,7 +83,11 @@ def another_device(cluster: Cluster) -> Cluster:
     )
 
 
-def _simulated(journal_path: Path) -> list[str]:
+def _simulated(journal_path: Path, give_up_s: float) -> list[str]:
+    def watch(_record: Record) -> None:
+        if time.thread_time() > give_up_s:
+            raise _TooLongError
+
     with Journal.open(journal_path) as journal:
         header, records = journal.header, list(journal.records())
     work, own = recording(records), setup_of(header, None, {})
@@ -79,7 +101,8 @@ def _simulated(journal_path: Path) -> list[str]:
             options=own.options,
             seed=own.seed,
         )
-        return resimulate(work, setup, carry_over(truth, own.cluster, cluster)).makespan_s
+        costs = carry_over(truth, own.cluster, cluster)
+        return resimulate(work, setup, costs, watch).makespan_s
 
     cluster = own.cluster
     others = [("another device like the first saves", another_device(cluster))]

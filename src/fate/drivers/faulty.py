@@ -1,6 +1,6 @@
 """Faults in virtual time: the simulator under a fault plan, as the runtime on faulty engines is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Literal
@@ -34,6 +34,7 @@ from fate.domain.messages import (
     ItemDone,
     Load,
     Move,
+    Record,
     RunTool,
     Submitted,
     Unload,
@@ -243,16 +244,17 @@ def simulate_faults(
     faults: Sequence[Fault],
     truth: Truth | None = None,
     *,
-    planning_s: float = PLANNING_S,
     world: World | None = None,
+    on_record: Callable[[Record], None] | None = None,
 ) -> Outcome:
     """Run workflows in virtual time under a fault plan; as `simulate` where there are no faults.
 
-    `world` answers the commands in place of the one that `truth` makes.
+    `world` answers the commands in place of the one that `truth` makes; `on_record` is told of
+    every step as it is taken.
     """
     world = world or World(setup.cluster, truth or Truth(profile=setup.profile), setup.seed)
-    simulation = FaultySimulation(setup.scheduler(), setup.policy, world, planning_s, faults)
+    simulation = FaultySimulation(setup.scheduler(), setup.policy, world, PLANNING_S, faults)
     for at_s, graph in arrivals:
         world.arrive(graph)
         simulation.push(at_s, Submitted(graph=graph))
-    return simulation.run()
+    return simulation.run(on_record)

@@ -5,7 +5,7 @@ segments, what groups turned out to be, the true lengths of answers, the seconds
 calls and loads cost, and what went wrong (see `mishaps`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -227,17 +227,23 @@ def carry_over(profile: Profile, cluster: Cluster, other: Cluster) -> Profile:
     return Profile(costs=costs, slowdown=slowdown, source=profile.source)
 
 
-def resimulate(work: Recording, setup: Setup, truth: Profile) -> Outcome:
+def resimulate(
+    work: Recording,
+    setup: Setup,
+    truth: Profile,
+    on_record: Callable[[Record], None] | None = None,
+) -> Outcome:
     """Run a recorded workload in virtual time.
 
     Args:
         work: the workload.
         setup: who decides, over which cluster, knowing which costs to begin with.
         truth: what things really cost.
+        on_record: told of every step as it is taken.
     """
     world = RecordedWorld(setup.cluster, Truth(profile=truth), setup.seed, work)
     losses = work.mishaps.on([device.id for device in setup.cluster.devices])
-    return simulate_faults(work.arrivals, setup, losses, world=world)
+    return simulate_faults(work.arrivals, setup, losses, world=world, on_record=on_record)
 
 
 class RecordedWorld(World):

@@ -22,6 +22,8 @@ from fate.view.waits import Held, held
 #: Rows of tables that a page carries at most: the tables of a run of this many calls on one
 #: device, half as many on two.
 TABLE_ROWS = 8_000
+#: Plans that are recomputed at most: some milliseconds each, with the replay that leads to them.
+MOST_PLANS = 2_500
 #: Chunks that are replayed at most to find where the first plan wanted each of them.
 _FIRST_CHUNKS = 50_000
 
@@ -37,25 +39,37 @@ class _Bars(NamedTuple):
 def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
     """Return what the plans expected and the tables of the decisions.
 
-    Where a run has more calls than `TABLE_ROWS` allows, those of the critical path and the
-    longest have tables. A journal that the core does not follow any more gives what could be
-    found until then, and a note.
+    Of a run with more than `MOST_PLANS` plans the first ones are recomputed. Where these started
+    more calls than `TABLE_ROWS` allows, those of the critical path and the longest have tables. A
+    journal that the core does not follow any more gives what could be found until then. A note
+    says what is missing.
     """
-    bars = _bars(setup, history)
+    last = history.plans[MOST_PLANS - 1] if len(history.plans) > MOST_PLANS else None
+    bars = _bars(setup, history, None if last is None else last.version)
     gathered = _Gathered(setup, bars)
-    note = ""
+    notes: list[str] = []
+    if last is not None:
+        notes.append(
+            f"The first {MOST_PLANS} of {len(history.plans)} plans are recomputed, up to "
+            f"{last.at_s - history.start_s:.1f} s; `fate explain` recomputes any other."
+        )
     if len(bars.wanted) < bars.calls:
-        note = (
+        notes.append(
             f"This page carries the tables of {len(bars.wanted)} of {bars.calls} planned calls: "
             f"the critical path and the longest ones."
         )
     try:
         for decision in decisions(records, setup, check=True):
             gathered.add(decision)
+            if last is not None and decision.snapshot.version >= last.version:
+                break
     except ReplayError as error:
-        note = f"Decisions can be recomputed up to a point only: {error}"
+        notes = [f"Decisions can be recomputed up to a point only: {error}"]
     return Trail(
-        expected=gathered.expected, first=gathered.first, tables=gathered.tables, note=note
+        expected=gathered.expected,
+        first=gathered.first,
+        tables=gathered.tables,
+        note=" ".join(notes),
     )
 
 
@@ -67,9 +81,14 @@ def policy_weights(setup: Setup, snapshot: Snapshot) -> Weights:
     return weights(options, shard_limit(snapshot, options.max_shards))
 
 
-def _bars(setup: Setup, history: History) -> _Bars:
+def _bars(setup: Setup, history: History, last: int | None) -> _Bars:
+    """Return the calls that plans started, those up to plan `last` where that is given."""
     by_version: dict[int, dict[Chunk, int]] = {}
-    planned = [n for n, bar in enumerate(history.bars) if bar.kind == "call" and bar.plan >= 0]
+    planned = [
+        number
+        for number, bar in enumerate(history.bars)
+        if bar.kind == "call" and bar.plan >= 0 and (last is None or bar.plan <= last)
+    ]
     for number in planned:
         bar = history.bars[number]
         chunk = Chunk(bar.instance, bar.start, bar.stop)

@@ -146,6 +146,24 @@ def test_the_verdict_simulates_what_more_would_have_saved(run: Path) -> None:
     assert "memory for two models on each" in second
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [("MOST_ITEMS", 5, "items are more than 5"), ("MOST_S", 0.0, "it takes more than 0 s")],
+)
+def test_simulations_that_would_keep_the_user_waiting_are_not_done(
+    run: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, why: str
+) -> None:
+    """The line says so, and what does it."""
+    monkeypatch.setattr(f"fate.cli.verdict.{limit}", value)
+    fold = Fold(cluster())
+    with Journal.open(run) as journal:
+        for record in journal.records():
+            fold.add(record)
+    first, second = verdict(fold, run)
+    assert first.startswith("verdict: ")
+    assert second.startswith("simulated: not done at the end of a run: ") and why in second
+
+
 def test_more_memory_is_room_for_the_two_largest_used_models() -> None:
     """Devices that have it keep theirs; None where nobody lacks it."""
     larger = more_memory(cluster(memory_mib=70), {"A", "B"})

@@ -67,6 +67,20 @@ def test_a_large_run_has_tables_of_what_mattered(
     assert f"4 of {len(found.expected)} planned calls" in found.note
 
 
+def test_of_a_long_run_the_first_plans_are_recomputed(
+    setup: Setup, outcome: Outcome, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay stops there: what a page costs does not grow with the run. A note says so."""
+    whole, most = trail(outcome.records, setup, history), len(history.plans) // 2
+    monkeypatch.setattr(module, "MOST_PLANS", most)
+    found = trail(outcome.records, setup, history)
+    last = history.plans[most - 1]
+    first = {n: table for n, table in whole.tables.items() if history.bars[n].plan <= last.version}
+    assert found.tables == first and 0 < len(first) < len(whole.tables)
+    assert f"The first {most} of {len(history.plans)} plans are recomputed" in found.note
+    assert f"up to {last.at_s:.1f} s" in found.note
+
+
 def test_a_journal_the_core_does_not_follow_is_a_note(
     setup: Setup, outcome: Outcome, history: History
 ) -> None:
