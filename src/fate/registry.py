@@ -28,6 +28,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "cpop-state": "fate.policy.baselines.classical:cpop_state",
         "eft": "fate.policy.baselines.greedy:eft",
         "fate": "fate.policy.fate.policy:FatePolicy",
+        "foresight": "fate.policy.foresight.policy:ForesightPolicy",
         "halo": "fate.policy.baselines.halo_beam:halo",
         "halo-heuristic": "fate.policy.baselines.halo_heuristic:HaloHeuristic",
         "halo-heuristic-late": "fate.policy.baselines.halo_heuristic:halo_heuristic_late",

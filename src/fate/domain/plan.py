@@ -10,12 +10,14 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
     goes on, `ahead` what a policy that plans whole workflows has laid down for each device:
-    numbers of instances, waiting ones too, in the order in which they are to run.
+    numbers of instances, waiting ones too, in the order in which they are to run, `places` the
+    (name, device) of every node that one which searches all of them planned for, in turn.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
     cursor: int = 0
     ahead: tuple[tuple[int, ...], ...] = ()
+    places: tuple[tuple[str, int], ...] = ()
 
 
 class Prefetch(msgspec.Struct, frozen=True, array_like=True):

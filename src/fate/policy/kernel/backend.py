@@ -17,6 +17,9 @@ from fate.policy.kernel import reference, reference_horizon, reference_plans
 from fate.policy.kernel.problem import Plain, Problem, Weights, plain, problem
 from fate.policy.kernel.reference import Future, Orders
 from fate.policy.kernel.reference_plans import Rule
+from fate.policy.kernel.reference_project import Aims
+from fate.policy.kernel.reference_whole import MOVE_WIDTH
+from fate.policy.kernel.whole import CompiledWhole, ReferenceWhole, Whole
 
 
 class Kernel(Protocol):
@@ -52,6 +55,10 @@ class Kernel(Protocol):
         """Return an improved plan and its J; `moves` [K, 4] are random integers >= 0."""
         ...
 
+    def whole(self, aims: Aims) -> Whole:
+        """Open the whole visible DAG."""
+        ...
+
 
 class ReferenceKernel:
     """Plain Python."""
@@ -60,6 +67,7 @@ class ReferenceKernel:
 
     def __init__(self, snapshot: Snapshot, weights: Weights) -> None:
         self._plain: Plain = plain(snapshot, weights)
+        self._workflow: list[int] = snapshot.workflow.tolist()
         self._future: Future | None = None
 
     @property
@@ -91,6 +99,10 @@ class ReferenceKernel:
         """See `Kernel.local_search`."""
         return reference_plans.local_search(self._plain, orders, self.future, moves.tolist())
 
+    def whole(self, aims: Aims) -> Whole:
+        """See `Kernel.whole`."""
+        return ReferenceWhole(self._plain, self._workflow, aims)
+
 
 class CompiledKernel:
     """The same, compiled; only built once `warm` has imported the compiled modules."""
@@ -108,6 +120,7 @@ class CompiledKernel:
         self._core, self._plans = compiled, compiled_plans
         self._find, self._ahead = compiled_search, compiled_horizon
         self._problem: Problem = problem(snapshot, weights)
+        self._workflow: list[int] = snapshot.workflow.tolist()
         self._future: F64 | None = None
 
     def _future_array(self) -> F64:
@@ -153,6 +166,10 @@ class CompiledKernel:
         )
         return _unpack(lists, lengths), float(value_s)
 
+    def whole(self, aims: Aims) -> Whole:
+        """See `Kernel.whole`."""
+        return CompiledWhole(self._problem, self._workflow, aims)
+
     def _pack(self, orders: Orders) -> tuple[I64, I64]:
         lengths = np.array([len(order) for order in orders], dtype=np.int64)
         lists = np.full((len(orders), self._problem.frontier), -1, dtype=np.int64)
@@ -171,11 +188,16 @@ _COMPILED_SOURCES = (
     "domain/state.py",
     "policy/kernel/problem.py",
     "policy/kernel/reference_plans.py",
+    "policy/kernel/compiled_state.py",
     "policy/kernel/compiled.py",
     "policy/kernel/compiled_state.py",
     "policy/kernel/compiled_plans.py",
     "policy/kernel/compiled_search.py",
     "policy/kernel/compiled_horizon.py",
+    "policy/kernel/reference_project.py",
+    "policy/kernel/reference_whole.py",
+    "policy/kernel/compiled_project.py",
+    "policy/kernel/compiled_whole.py",
 )
 
 
@@ -212,6 +234,9 @@ def warm(cache_dir: str) -> str:
         kernel.local_search(orders, np.zeros((1, 4), dtype=np.int64))
         kernel.objective(orders)
         kernel.replay(kernel.extend(orders))
+        whole = kernel.whole(Aims())
+        whole.search(whole.affinity(), np.zeros((1, MOVE_WIDTH), dtype=np.int64))
+        whole.forward(reference_plans.EFT)
     except Exception as error:  # noqa: BLE001 -- a planner without numba still plans
         _Active.kernel = ReferenceKernel
         _Active.status = f"reference ({type(error).__name__}: {error})"

@@ -13,6 +13,8 @@ from fate.cost import terms
 from fate.domain.snapshot import F64, I64
 from fate.policy.kernel.compiled_state import (
     CLOCK,
+    FROM,
+    GATHER,
     INF,
     LOADED,
     UNTIL,
@@ -137,7 +139,7 @@ def appraise(
     for k in range(1, s.free_at_s.shape[1]):
         if s.free_at_s[device, k] < s.free_at_s[device, slot]:
             slot = k
-    start_s = max(s.free_at_s[device, slot], p.now_s)
+    start_s = max(s.free_at_s[device, slot], s.model_s[device, -2, FROM])
     busy = 0
     for k in range(s.free_at_s.shape[1]):
         if start_s < s.free_at_s[device, k] < INF:
@@ -157,6 +159,7 @@ def appraise(
         loaded_s = begin_s + unload_s + load_s
     seat = find_sequence(p, s, device, node)
     transfer_s, work_s, cached = _bring(p, node, device, seat, busy)
+    transfer_s = transfer_s + s.model_s[device, -2, GATHER]
     finish_s = loaded_s + transfer_s + work_s
     if not finish_s < INF:
         return INF, 0, -1, 0.0, 0.0, 0.0

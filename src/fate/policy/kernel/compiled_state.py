@@ -53,15 +53,19 @@ INF = np.inf
 _copy_pays = jit(state.copy_pays)
 _copy_seconds = jit(terms.copy_seconds)
 
-# Columns of `State`; its last row per device is the device's own.
+# Columns of `State`; its last rows per device are the device's own.
 LOADED, UNTIL, CLOCK = 0, 1, 0
+FROM, GATHER = 0, 1
 
 
 class State(NamedTuple):
     """Scratch state of all devices, see `reference.Bench`, packed like `Problem`.
 
     cached [D, Q + 1] as in `Problem`, with the tokens used in the last column;
-    free_at_s [D, S]; model_s [D, M + 1, 2] loaded and used until, in the last row the loader's;
+    queue [D, C, 2] (path node, logical time) of every use, oldest first, between ends [D, 2]; an
+    entry with another time than the node's is out of date;
+    free_at_s [D, S]; model_s [D, M + 2, 2] loaded and used until, in the last row the loader's,
+    in the one before it from when calls start and what they gather on top;
     store [D, M + 1, 2] resident and used, in the last row the clock; content [D, M, K, 2];
     gone [1 + M] a count, then that many models; hits [1 + K].
     """
@@ -73,6 +77,8 @@ class State(NamedTuple):
     gone: I64
     hits: I64
     cached: I64
+    queue: I64
+    ends: I64
 
 
 @inline
@@ -80,6 +86,8 @@ def reset(p: Problem, s: State, device: int) -> None:
     """Set a device's scratch state back to what it is now."""
     s.store[device, -1, CLOCK] = p.clock
     s.model_s[device, -1, LOADED] = -INF
+    s.model_s[device, -2, FROM] = p.now_s
+    s.model_s[device, -2, GATHER] = 0.0
     for slot in range(p.slots.shape[1]):
         s.free_at_s[device, slot] = p.slots[device, slot, FREE]
     for model in range(p.rates.shape[1]):
@@ -91,11 +99,12 @@ def reset(p: Problem, s: State, device: int) -> None:
             s.content[device, model, k, HELD] = p.content[device, model, k, HELD]
             s.content[device, model, k, HELD_USED] = p.content[device, model, k, HELD_USED]
     if p.cached[device, -1]:
-        s.cached[device, -1] = 0
+        s.cached[device, -1], s.ends[device, 0], s.ends[device, 1] = 0, 0, 0
         for node in range(p.path_tokens.shape[0]):
             s.cached[device, node] = p.cached[device, node]
             if p.cached[device, node] >= 0:
                 s.cached[device, -1] += p.path_tokens[node, OWN]
+                s.ends[device, 1] += 1
 
 
 @jit
@@ -104,16 +113,35 @@ def fresh_state(p: Problem) -> State:
     devices, models = p.rates.shape[:2]
     s = State(
         np.zeros(p.slots.shape[:2]),
-        np.zeros((devices, models + 1, 2)),
+        np.zeros((devices, models + 2, 2)),
         np.zeros((devices, models + 1, 2), np.int64),
         np.zeros(p.content.shape, np.int64),
         np.zeros(1 + models, np.int64),
         np.zeros(1 + p.content.shape[2], np.int64),
         np.zeros(p.cached.shape, np.int64),
+        _queue(p),
+        np.zeros((devices, 2), np.int64),
     )
     for device in range(devices):
         reset(p, s, device)
     return s
+
+
+@jit
+def _queue(p: Problem) -> I64:
+    """Return room for every use of a path node, beginning with those that are cached now."""
+    nodes, devices = p.path_tokens.shape[0], p.cached.shape[0]
+    uses = nodes + p.ids.shape[0] * p.held.shape[1] if p.cached[:, -1].any() else 0
+    queue = np.zeros((devices, uses, 2), np.int64)
+    for device in range(devices if uses else 0):
+        # Stable, from the highest number down: of nodes used at once the deepest come first.
+        used_at = p.cached[device, :nodes][::-1].copy()
+        count = 0
+        for k in np.argsort(used_at, kind="mergesort"):
+            if used_at[k] >= 0:
+                queue[device, count, 0], queue[device, count, 1] = nodes - 1 - k, used_at[k]
+                count += 1
+    return queue
 
 
 @inline
@@ -146,25 +174,27 @@ def leading(p: Problem, s: State, device: int, node: int) -> int:
     return tokens
 
 
-@jit
+@inline
 def cache(p: Problem, s: State, device: int, node: int) -> None:
-    """See `reference.cache`."""
-    for k in range(p.held.shape[1]):
-        path_node = p.held[p.contents_now + node, k]
+    """See `reference.cache`; the oldest use in the queue that is still up to date is the oldest."""
+    content, clock = p.contents_now + node, s.store[device, -1, CLOCK]
+    for k in range(p.held.shape[1] - 1, -1, -1):
+        path_node = p.held[content, k]
         if path_node < 0:
-            break
+            continue
         if s.cached[device, path_node] < 0:
             s.cached[device, -1] += p.path_tokens[path_node, OWN]
-        s.cached[device, path_node] = s.store[device, -1, CLOCK]
+        s.cached[device, path_node] = clock
+        end = s.ends[device, 1]
+        s.queue[device, end, 0], s.queue[device, end, 1] = path_node, clock
+        s.ends[device, 1] += 1
     while s.cached[device, -1] > p.cached[device, -1]:
-        oldest = -1
-        for path_node in range(p.path_tokens.shape[0]):
-            if s.cached[device, path_node] >= 0 and (
-                oldest < 0 or s.cached[device, path_node] <= s.cached[device, oldest]
-            ):
-                oldest = path_node
-        s.cached[device, oldest] = -1
-        s.cached[device, -1] -= p.path_tokens[oldest, OWN]
+        first = s.ends[device, 0]
+        oldest = s.queue[device, first, 0]
+        s.ends[device, 0] += 1
+        if s.cached[device, oldest] == s.queue[device, first, 1]:
+            s.cached[device, oldest] = -1
+            s.cached[device, -1] -= p.path_tokens[oldest, OWN]
 
 
 @inline

@@ -33,7 +33,11 @@ Future: TypeAlias = list[list[float]]
 
 
 class Bench:
-    """The state of one device while a list is replayed on it."""
+    """The state of one device while a list is replayed on it.
+
+    Nothing starts before `from_s`; `gather_s` is what a call has to gather beside the outputs
+    that lie on devices now.
+    """
 
     __slots__ = (
         "cache_tokens",
@@ -43,6 +47,8 @@ class Bench:
         "content",
         "content_used_at",
         "free_at_s",
+        "from_s",
+        "gather_s",
         "loaded_at_s",
         "loader_at_s",
         "parks",
@@ -54,6 +60,7 @@ class Bench:
     def __init__(self, p: Plain, device: int) -> None:
         models = len(p.load_s[device])
         self.clock = p.clock
+        self.from_s, self.gather_s = p.now_s, 0.0
         self.free_at_s = list(p.free_at_s[device])
         self.resident = list(p.resident[device])
         self.used_at = list(p.used_at[device])
@@ -198,7 +205,7 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
         return None
     model, free_at_s = p.model[node], bench.free_at_s
     slot = free_at_s.index(min(free_at_s))
-    start_s = max(free_at_s[slot], p.now_s)
+    start_s = max(free_at_s[slot], bench.from_s)
     busy = sum(1 for at_s in free_at_s if start_s < at_s < inf)
     gone, unload_s, load_s = list[int](), 0.0, 0.0
     if bench.resident[model]:
@@ -215,6 +222,7 @@ def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None
         loaded_s = begin_s + unload_s + load_s
     seat = find_sequence(p, bench, device, node)
     transfer_s, work_s, cached = bring(p, node, device, seat, busy)
+    transfer_s = transfer_s + bench.gather_s
     finish_s = loaded_s + transfer_s + work_s
     if not finish_s < inf:
         return None

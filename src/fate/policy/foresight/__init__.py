@@ -1,0 +1,1 @@
+"""The `foresight` policy: a rolling search over the whole visible DAG."""

@@ -1,0 +1,43 @@
+"""Options of the `foresight` policy."""
+
+from typing import Any
+
+import msgspec
+
+from fate.domain.errors import FateError
+
+
+class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be tuned; the defaults are those measured best.
+
+    Attributes:
+        mean: weight of the mean of the workflows' ends beside the makespan.
+        tail: weight of the 95th percentile of the workflows' ends.
+        projections: most perturbed plans that are run to completion in a decision.
+        steps: most node starts that these take together; large DAGs get fewer projections.
+        challenge: whether the plan of `fate` for the ready frontier is a challenger.
+        margin: share of its value that a new plan must gain over the previous one.
+        fate: options of that `fate`.
+    """
+
+    mean: float = 0.3
+    tail: float = 0.0
+    projections: int = 100
+    steps: int = 40_000
+    challenge: bool = True
+    margin: float = 0.0
+    fate: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse values without meaning."""
+        if min(self.mean, self.tail, self.margin, self.projections, self.steps) < 0:
+            raise FateError("policy foresight: weights, margin and budgets must not be negative")
+
+
+def read_options(options: dict[str, Any]) -> ForesightOptions:
+    """Return the options, or say which one is unknown or of the wrong type."""
+    try:
+        return msgspec.convert(options, ForesightOptions)
+    except msgspec.ValidationError as error:
+        known = ", ".join(ForesightOptions.__struct_fields__)
+        raise FateError(f"policy foresight: {error}; options are {known}") from error

@@ -1,0 +1,171 @@
+"""The `foresight` policy: a rolling search over every visible stage, on top of `fate`.
+
+A plan gives each stage a device and a turn and is worth what running it to completion shows, on
+estimates only. At every decision:
+
+    1. the incumbent, the plan of the decision before, is continued and valued
+    2. challengers: greedy plans for the whole DAG (earliest finish in rank order, min-min,
+       idle-affinity), and the incumbent with the frontier as `fate` plans it
+    3. perturbations of the best, within a budget of work units; each stays if it is no worse
+    4. stickiness: the incumbent stays unless the gain passes the margin
+
+With no budget it is the best of the greedy plans, chosen anew at every decision.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fate.domain.plan import Memo, Plan, Search
+from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
+from fate.policy.fate.policy import FatePolicy
+from fate.policy.foresight.options import ForesightOptions, read_options
+from fate.policy.kernel.backend import Kernel, open_kernel
+from fate.policy.kernel.problem import Weights
+from fate.policy.kernel.reference_plans import EFT, MIN_MIN
+from fate.policy.kernel.reference_project import ANY, Aims, Places
+from fate.policy.kernel.reference_whole import MOVE_WIDTH
+from fate.policy.kernel.whole import Whole
+
+#: Min-min looks at every pair of nodes each time it places one: up to so many nodes it is quick.
+_MIN_MIN_NODES = 256
+
+
+class _Candidate(NamedTuple):
+    """A plan for all nodes, its value, and where it comes from."""
+
+    value_s: float
+    places: Places
+    base: str
+
+
+class ForesightPolicy:
+    """Keep a plan for the whole visible DAG and search around it at every decision.
+
+    The module says how; options are those of `ForesightOptions`.
+    """
+
+    name = "foresight"
+    eager = False
+    inline = False
+    lookahead: Lookahead = "all"
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
+        self.options: ForesightOptions = read_options(options)
+        self._fate = FatePolicy(**self.options.fate)
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Return the plan for every device."""
+        if not snapshot.frontier:
+            return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
+        options = self.options
+        kernel = open_kernel(snapshot, Weights(depth=0))
+        whole = kernel.whole(Aims(options.mean, options.tail))
+        incumbent, fresh = self._incumbent(snapshot, whole, memo)
+        start = [incumbent] if incumbent else []
+        if incumbent is None or fresh:
+            start += self._greedy(snapshot, whole)
+        best = min(start, key=lambda candidate: candidate.value_s)
+        best = self._challenged(snapshot, kernel, whole, best, memo)
+        moves = self._moves(snapshot)
+        if len(moves):
+            places, value_s = whole.search(best.places, moves)
+            best = _Candidate(value_s, places, best.base)
+        kept = incumbent is not None and not self._worth_changing(incumbent, best)
+        if incumbent is not None and kept:
+            best = incumbent
+        search = Search(
+            base=best.base,
+            objective_s=best.value_s,
+            moves=len(moves),
+            kept=kept,
+            backend=kernel.name,
+        )
+        return self._finish(snapshot, best.places, search)
+
+    def _incumbent(
+        self, snapshot: Snapshot, whole: Whole, memo: Memo | None
+    ) -> tuple[_Candidate | None, int]:
+        """Return the plan of the decision before, and how many nodes it did not know."""
+        known = (
+            {name: (device, turn) for turn, (name, device) in enumerate(memo.places)}
+            if memo
+            else {}
+        )
+        if not known:
+            return None, len(snapshot.model)
+        found = [known.get(name) for name in snapshot.node_names]
+        fresh = sum(one is None for one in found)
+        eligible = snapshot.eligible
+        places = Places(
+            [one[0] if one and eligible[node, one[0]] else ANY for node, one in enumerate(found)],
+            [float(one[1]) if one else float(len(known)) for one in found],
+        )
+        projection, value_s = whole.project(places)
+        settled = Places(projection.device, places.turn if not fresh else projection.turn)
+        return _Candidate(value_s, settled, "previous"), fresh
+
+    def _greedy(self, snapshot: Snapshot, whole: Whole) -> list[_Candidate]:
+        plans = [("eft", whole.forward(EFT)), ("idle-affinity", whole.affinity())]
+        if len(snapshot.model) <= _MIN_MIN_NODES:
+            plans.append(("min-min", whole.forward(MIN_MIN)))
+        return [_Candidate(whole.project(places)[1], places, base) for base, places in plans]
+
+    def _challenged(
+        self,
+        snapshot: Snapshot,
+        kernel: Kernel,
+        whole: Whole,
+        best: _Candidate,
+        memo: Memo | None,
+    ) -> _Candidate:
+        """Return the better of a plan and the same with the frontier as `fate` plans it."""
+        del kernel
+        if not self.options.challenge:
+            return best
+        before = Memo(orders=memo.orders) if memo else None
+        orders = self._fate.plan(snapshot, before).orders
+        row = {chunk: node for node, chunk in enumerate(snapshot.chunks)}
+        device, turn = list(best.places.device), list(best.places.turn)
+        order = sorted(
+            [
+                (place, d, row[chunk])
+                for d, chunks in enumerate(orders)
+                for place, chunk in enumerate(chunks)
+            ]
+        )
+        turns = sorted([turn[node] for _, _, node in order])
+        for at, (_, d, node) in zip(turns, order, strict=True):
+            device[node], turn[node] = d, at
+        places = Places(device, turn)
+        value_s = whole.project(places)[1]
+        return _Candidate(value_s, places, "fate") if value_s < best.value_s else best
+
+    def _moves(self, snapshot: Snapshot) -> Any:  # noqa: ANN401
+        nodes = len(snapshot.model)
+        count = min(self.options.projections, self.options.steps // nodes)
+        return np.random.default_rng(snapshot.seed).integers(0, 1 << 31, (count, MOVE_WIDTH))
+
+    def _worth_changing(self, incumbent: _Candidate, best: _Candidate) -> bool:
+        gain_s = incumbent.value_s - best.value_s
+        return gain_s >= self.options.margin * incumbent.value_s
+
+    def _finish(self, snapshot: Snapshot, places: Places, search: Search) -> Plan:
+        order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
+        orders: list[list[int]] = [[] for _ in range(snapshot.devices)]
+        for node in order:
+            if node < snapshot.frontier and places.device[node] != ANY:
+                orders[places.device[node]].append(node)
+        named = tuple(tuple(snapshot.chunks[node] for node in one) for one in orders)
+        remembered = tuple(
+            (snapshot.node_names[node], places.device[node])
+            for node in order
+            if places.device[node] != ANY
+        )
+        return Plan(
+            policy=self.name,
+            orders=named,
+            memo=Memo(orders=named, places=remembered),
+            search=search,
+        )

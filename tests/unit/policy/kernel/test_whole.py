@@ -1,0 +1,126 @@
+"""Plans for the whole DAG: small ones by hand, and compiled ones equal to the last bit."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.strategies import Box, Kind, Node, make_snapshot, snapshots
+
+from fate.domain.snapshot import Snapshot
+from fate.policy.kernel import backend
+from fate.policy.kernel.backend import CompiledKernel, ReferenceKernel
+from fate.policy.kernel.problem import Weights
+from fate.policy.kernel.reference_plans import EFT, MIN_MIN
+from fate.policy.kernel.reference_project import ANY, LEFT_OUT_S, Aims, Places
+from fate.policy.kernel.reference_whole import MOVE_WIDTH
+from fate.policy.kernel.whole import Whole
+
+#: A call of 100 prompt and 10 output tokens takes 1 + 1 s on a device that has its model.
+CALL_S = 2.0
+
+
+def whole(snapshot: Snapshot, aims: Aims | None = None) -> Whole:
+    """Open the DAG of a snapshot."""
+    return ReferenceKernel(snapshot, Weights()).whole(aims or Aims(mean=0.0))
+
+
+def warm(*free_in: float) -> Box:
+    """A device with model 0 loaded."""
+    return Box(free_in=free_in or (0.0,), resident={0: (-1, -1)})
+
+
+def test_a_child_starts_when_its_parent_ends_and_its_device_is_free() -> None:
+    """Parent on device 0, child on device 1 behind 5 s of other work: 102, then 105 to 107."""
+    ready, waiting = [Node(children=(1,))], [Node()]
+    snapshot = make_snapshot(ready, [warm(), warm(5.0)], [Kind()], waiting)
+    found, value_s = whole(snapshot).project(Places([0, 1], [0.0, 1.0]))
+    assert found.finish_s == pytest.approx([102.0, 107.0])
+    assert (value_s, found.before) == (pytest.approx(7.0), [-1, -1])
+
+
+def test_outputs_of_planned_parents_travel() -> None:
+    """500 bytes at 0.01 s: beside the parent the child ends 5 s sooner."""
+    ready, waiting = [Node(children=(1,), output_bytes=500.0)], [Node()]
+    snapshot = make_snapshot(ready, [warm(), warm()], [Kind()], waiting, link_s=0.01)
+    near, _ = whole(snapshot).project(Places([0, 0], [0.0, 1.0]))
+    far, _ = whole(snapshot).project(Places([0, 1], [0.0, 1.0]))
+    assert (near.finish_s[1], far.finish_s[1]) == pytest.approx((104.0, 109.0))
+
+
+def test_the_lowest_turn_that_is_ready_goes_first() -> None:
+    """Node 2 has the first turn but waits for a running parent until 103; the others fill in."""
+    ready, waiting = [Node(), Node()], [Node(released_at_s=103.0)]
+    snapshot = make_snapshot(ready, [warm()], [Kind()], waiting)
+    found, _ = whole(snapshot).project(Places([0, 0, 0], [2.0, 1.0, 0.0]))
+    assert found.finish_s == pytest.approx([104.0, 102.0, 106.0])
+    assert found.turn == [1.0, 0.0, 2.0]
+
+
+def test_anybodys_node_goes_to_the_idle_device_with_the_least_to_load() -> None:
+    """Device 0 would load 10 s, device 1 has the model: it takes both, one after the other."""
+    snapshot = make_snapshot([Node(), Node(model=1)], [Box(resident={1: ()}), warm()], [Kind()] * 2)
+    found = whole(snapshot).affinity()
+    assert found.device == [1, 0]
+
+
+def test_what_nobody_can_run_counts_against_a_plan() -> None:
+    """A node without an eligible device is left out, and so is its child."""
+    ready, waiting = [Node(eligible=(0,), children=(1,))], [Node()]
+    snapshot = make_snapshot(ready, [warm()], [Kind()], waiting)
+    for places in (Places([ANY, 0], [0.0, 1.0]), Places([0, 0], [0.0, 1.0])):
+        found, value_s = whole(snapshot).project(places)
+        assert found.finish_s == [inf, inf]
+        assert value_s == 2 * LEFT_OUT_S
+
+
+def test_the_mean_counts_each_workflow_once() -> None:
+    """Workflow ends at 2 and 4 s: makespan 4, mean 3, 95th percentile 4."""
+    snapshot = make_snapshot([Node(workflow=3), Node(workflow=7)], [warm()], [Kind()])
+    places = Places([0, 0], [0.0, 1.0])
+    assert whole(snapshot, Aims(0.5, 0.0)).project(places)[1] == pytest.approx(4.0 + 1.5)
+    assert whole(snapshot, Aims(0.0, 1.0)).project(places)[1] == pytest.approx(8.0)
+
+
+def test_forward_plans_follow_their_rules() -> None:
+    """EFT takes the longest path first; min-min the shortest call."""
+    ready = [Node(output=5.0), Node(tail_s=50.0)]
+    snapshot = make_snapshot(ready, [warm()], [Kind()])
+    assert whole(snapshot).forward(EFT).turn == [1.0, 0.0]
+    assert whole(snapshot).forward(MIN_MIN).turn == [0.0, 1.0]
+
+
+def test_the_search_finds_a_free_device() -> None:
+    """Two calls in a row on one of two warm devices: any move apart halves the makespan."""
+    snapshot = make_snapshot([Node(), Node()], [warm(), warm()], [Kind()])
+    moves = np.random.default_rng(0).integers(0, 1 << 31, (30, MOVE_WIDTH))
+    places, value_s = whole(snapshot).search(Places([0, 0], [0.0, 1.0]), moves)
+    assert value_s == pytest.approx(CALL_S)
+    assert sorted(places.device) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def _compiled(request: pytest.FixtureRequest) -> None:
+    """Compile once per machine; the cache outlives the run."""
+    cache = request.config.cache
+    assert cache is not None
+    assert backend.warm(str(cache.mkdir("numba"))) == "compiled", backend.status()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_compiled")
+@given(snapshot=snapshots(), seed=st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_compiled_plans_are_equal_to_the_last_bit(snapshot: Snapshot, seed: int) -> None:
+    """Greedy plans, projections with their causes, and the search."""
+    aims = Aims(0.3, 0.5 if seed % 2 else 0.0)
+    plain = ReferenceKernel(snapshot, Weights()).whole(aims)
+    quick = CompiledKernel(snapshot, Weights()).whole(aims)
+    for rule in (EFT, MIN_MIN):
+        assert plain.forward(rule) == quick.forward(rule)
+    start = plain.affinity()
+    assert start == quick.affinity()
+    assert plain.project(start) == quick.project(start)
+    moves = np.random.default_rng(seed).integers(0, 1 << 31, (20, MOVE_WIDTH))
+    assert plain.search(start, moves) == quick.search(start, moves)
