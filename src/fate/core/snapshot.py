@@ -152,13 +152,23 @@ class SnapshotBuilder:
         }
 
     def _transfer(self, nodes: Nodes) -> F64:
-        """Seconds to gather outputs that lie on devices already."""
+        """Seconds to gather outputs that lie on devices, or will when what runs there ends."""
         seconds = np.zeros((len(nodes.owners), len(self._fleet.devices)))
         if not self._linked:
             return seconds
+        rows_of: dict[int, list[int]] = {}
         for row, owner in enumerate(nodes.owners):
+            rows_of.setdefault(owner.number, []).append(row)
             for source, size in self._lifecycle.gathered(owner):
                 seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
+        for chain in self._fleet.chains:
+            if chain.chunk is None or chain.device < 0:
+                continue
+            parent, source = self._lifecycle.instances[chain.chunk.instance], chain.device
+            size = parent.stage.output_bytes * (chain.chunk.stop - chain.chunk.start)
+            for child in parent.children:
+                for row in rows_of.get(child.number, ()):
+                    seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
         return seconds
 
     def _eligible(self, nodes: Nodes, model: I32) -> U8:

@@ -16,6 +16,7 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         projections: most perturbed plans that are run to completion in a decision.
         steps: most node starts that these take together; large DAGs get fewer projections.
         challenge: whether the plan of `fate` for the ready frontier is a challenger.
+        rollout_moves: moves of that `fate` at each event when it runs the whole DAG.
         margin: share of its value that a new plan must gain over the previous one.
         fate: options of that `fate`.
     """
@@ -25,6 +26,7 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     projections: int = 100
     steps: int = 40_000
     challenge: bool = True
+    rollout_moves: int = 300
     margin: float = 0.0
     fate: dict[str, Any] = {}
 

@@ -21,6 +21,7 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
 from fate.policy.foresight.options import ForesightOptions, read_options
+from fate.policy.foresight.rollout import roll_out
 from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import EFT, MIN_MIN
@@ -54,6 +55,8 @@ class ForesightPolicy:
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
         self.options: ForesightOptions = read_options(options)
         self._fate = FatePolicy(**self.options.fate)
+        quick = {"depth": 0, "solver": False, "moves": self.options.rollout_moves}
+        self._quick = FatePolicy(**{**self.options.fate, **quick})
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return the plan for every device."""
@@ -66,6 +69,9 @@ class ForesightPolicy:
         start = [incumbent] if incumbent else []
         if incumbent is None or fresh:
             start += self._greedy(snapshot, whole)
+            if self.options.challenge:
+                places = roll_out(snapshot, self._quick)
+                start.append(_Candidate(whole.project(places)[1], places, "fate"))
         best = min(start, key=lambda candidate: candidate.value_s)
         best = self._challenged(snapshot, kernel, whole, best, memo)
         moves = self._moves(snapshot)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from fate.cost.terms import prefill_seconds
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Placement, appraise, benches, commit
+from fate.policy.kernel.reference import Bench, Placement, appraise, benches, commit
 
 #: Device of a node that any idle device may take.
 ANY: Final = -1
@@ -73,7 +73,7 @@ def dag(p: Plain, workflow: Sequence[int]) -> Dag:
     return Dag(parents, [numbers[number] for number in workflow], len(numbers))
 
 
-class _Run:
+class Run:
     """A plan on its way: device states, what is ready, what runs in each slot."""
 
     def __init__(self, p: Plain, graph: Dag, places: Places) -> None:
@@ -105,29 +105,48 @@ class _Run:
         """Return what starting a node now would take."""
         bench = self.benches[device]
         bench.from_s = self.now_s
-        bench.gather_s = gather_seconds(self.p, self.graph, self.device, node, device)
+        bench.gather_s = self.gather_seconds(node, device)
         return appraise(self.p, bench, device, node)
 
+    def idle(self) -> list[int]:
+        """Return the devices that have a free slot now."""
+        return [d for d, bench in enumerate(self.benches) if self._slot(bench, d) >= 0]
+
+    def _slot(self, bench: Bench, device: int) -> int:
+        """Return the slot a device would use now, -1 if it has none."""
+        slot = bench.free_at_s.index(min(bench.free_at_s))
+        # A call that takes no time has to end before the next one starts.
+        free = bench.free_at_s[slot] <= self.now_s and self.inside[device][slot] < 0
+        return slot if free else -1
+
+    def start(self, node: int, device: int) -> bool:
+        """Start a ready node on an idle device; one that cannot run there after all never runs."""
+        bench = self.benches[device]
+        self.ready[self.places.device[node]].remove(node)
+        placed = self.appraise(node, device)
+        if placed is None:
+            return False
+        slot = placed.slot
+        commit(self.p, bench, node, placed)
+        self.before[node] = self.last[device][slot]
+        self.inside[device][slot] = self.last[device][slot] = node
+        self.finish_s[node], self.device[node] = placed.finish_s, device
+        self.turn[node] = float(self.started)
+        self.started += 1
+        return True
+
     def start_all(self) -> None:
-        """Let every device start what it can; what cannot run there after all never runs."""
+        """Let every device start what it can."""
         for device, bench in enumerate(self.benches):
-            while min(bench.free_at_s) <= self.now_s:
-                slot = bench.free_at_s.index(min(bench.free_at_s))
-                if self.inside[device][slot] >= 0:
-                    break  # it takes no time: its end comes first
+            while self._slot(bench, device) >= 0:
                 node = self.choose(device)
                 if node < 0:
                     break
-                self.ready[self.places.device[node]].remove(node)
-                placed = self.appraise(node, device)
-                if placed is None:
-                    continue
-                commit(self.p, bench, node, placed)
-                self.before[node] = self.last[device][slot]
-                self.inside[device][slot] = self.last[device][slot] = node
-                self.finish_s[node], self.device[node] = placed.finish_s, device
-                self.turn[node] = float(self.started)
-                self.started += 1
+                self.start(node, device)
+
+    def gather_seconds(self, node: int, device: int) -> float:
+        """Return the seconds to gather the outputs of parents that ran in this projection."""
+        return gather_seconds(self.p, self.graph, self.device, node, device)
 
     def choose(self, device: int) -> int:
         """Return the node a device starts next: its own come before those that are anybody's."""
@@ -188,7 +207,7 @@ def project(p: Plain, graph: Dag, places: Places, limit_s: float = inf) -> Proje
         places: the plan.
         limit_s: give up once this many seconds have passed: the plan is worth no less.
     """
-    run = _Run(p, graph, places)
+    run = Run(p, graph, places)
     while True:
         run.start_all()
         run.now_s = run.next_s()
