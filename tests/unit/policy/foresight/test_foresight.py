@@ -1,0 +1,176 @@
+"""The rolling search: what it starts from, what it keeps, and that it foresees what happens."""
+
+from typing import Any
+
+import pytest
+from tests.strategies import Box, Kind, Node, make_snapshot
+
+from fate.bench.case import PATIENT, Case, run_case
+from fate.cost.profile import CallCosts, Profile
+from fate.domain.catalog import Cluster, Device, Link, Model
+from fate.domain.errors import FateError
+from fate.domain.graph import Graph, Segment, Stage
+from fate.domain.messages import Call
+from fate.domain.plan import Memo, Plan
+from fate.domain.snapshot import Snapshot
+from fate.drivers.world import Truth
+from fate.policy.base import Lookahead
+from fate.policy.foresight.policy import ForesightPolicy
+from fate.policy.foresight.rollout import roll_out
+from fate.registry import build
+
+
+def orders(snapshot: Snapshot, memo: Memo | None = None, **options: Any) -> list[list[str]]:
+    """Plan and return the instances of each device's list."""
+    plan = ForesightPolicy(**options).plan(snapshot, memo)
+    return [[chunk.instance for chunk in order] for order in plan.orders]
+
+
+def test_a_short_call_yields_to_the_one_a_long_path_hangs_from() -> None:
+    """One device: three children wait behind the second call, on devices that are free then."""
+    waiting = [Node(output=90.0, eligible=(0, 1)), Node(output=90.0, eligible=(0, 1))]
+    boxes = [Box(resident={0: ()}), Box(resident={0: ()})]
+    snapshot = make_snapshot(
+        [Node(output=90.0, eligible=(1, 0)), Node(output=10.0, eligible=(1, 0), children=(2, 3))],
+        boxes,
+        [Kind()],
+        waiting,
+    )
+    assert orders(snapshot)[0][0] == "w0/s1001"
+
+
+def test_the_plan_before_is_remembered_by_name_and_kept_unless_the_gain_is_large() -> None:
+    """With a margin of all of it nothing can gain enough."""
+    snapshot = make_snapshot(
+        [Node(), Node()], [Box(resident={0: ()}), Box(resident={0: ()})], [Kind()]
+    )
+    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 0)))
+    assert orders(snapshot, memo, margin=1.0) == [["w0/s1000", "w0/s1001"], []]
+    spread = orders(snapshot, memo)
+    assert sorted(len(order) for order in spread) == [1, 1]
+
+
+def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
+    """No perturbation is tried and `fate` is not asked."""
+    snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])
+    plan = ForesightPolicy(projections=0, challenge=False).plan(snapshot, None)
+    assert plan.search.moves == 0
+    assert plan.search.base in {"eft", "idle-affinity", "min-min"}
+    assert sum(len(order) for order in plan.orders) == 2
+
+
+def test_the_same_snapshot_gives_the_same_plan() -> None:
+    """Its only randomness is the snapshot's seed."""
+    snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
+    first = ForesightPolicy().plan(snapshot, None)
+    assert ForesightPolicy().plan(snapshot, None) == first
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("projections", -1), ("mean", "much"), ("speed", 1.0)]
+)
+def test_bad_options_are_told(option: str, value: Any) -> None:
+    """Unknown, of the wrong type, or negative."""
+    with pytest.raises(FateError, match="policy foresight"):
+        ForesightPolicy(**{option: value})
+
+
+class Watched:
+    """A policy that keeps what it was shown and what it expected."""
+
+    eager = False
+    inline = True
+    lookahead: Lookahead = "all"
+
+    def __init__(self, policy: ForesightPolicy) -> None:
+        self.name, self.policy = policy.name, policy
+        self.ends_s: list[float] = []
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Plan, and note when the last stage is expected to end."""
+        plan = self.policy.plan(snapshot, memo)
+        self.ends_s.append(snapshot.now_s + plan.search.objective_s)
+        return plan
+
+
+def diamond_case() -> Case:
+    """Two diamonds of two models on two devices with links, caches of blocks and whole tokens."""
+    devices = tuple(
+        Device(id=f"d{d}", engine="fake", memory_bytes=100, prefix="blocks", cache_tokens=900)
+        for d in range(2)
+    )
+    models = (Model(id="A", weight_bytes=70), Model(id="B", weight_bytes=60))
+    links = tuple(
+        Link(source=a, target=b, bytes_per_s=100.0, latency_s=0.5)
+        for a, b in (("d0", "d1"), ("d1", "d0"))
+    )
+    costs = CallCosts(load_s=8.0, unload_s=0.5, prefill=(0.0, 0.01, 0.0), decode=(0.0, 0.1, 0.0))
+    profile = Profile(
+        costs={d.id: {m.id: costs for m in models} for d in devices}, source="declared"
+    )
+
+    def stage(name: str, model: str, tokens: int, *parents: str) -> Stage:
+        prompt = (Segment(f"sys-{model}", 300), Segment(f"own-{name}", tokens))
+        return Stage(
+            id=name, kind="llm", parents=parents, model=model, prompt=prompt,
+            output_tokens=20.0 + tokens // 10, output_bytes=150,
+        )  # fmt: skip
+
+    graphs = [
+        Graph(
+            id=name,
+            stages=(
+                stage(f"a{name}", "A", 40),
+                stage(f"b{name}", "B", 160, f"a{name}"),
+                stage(f"c{name}", "A", 80, f"a{name}"),
+                stage(f"d{name}", "B", 120, f"b{name}", f"c{name}"),
+            ),
+        )
+        for name in ("v", "w")
+    ]
+    return Case(
+        arrivals=tuple((0.0, graph) for graph in graphs),
+        cluster=Cluster(devices=devices, models=models, links=links),
+        profile=profile,
+        truth=Truth(profile=profile),
+        seed=3,
+        options=PATIENT,
+    )
+
+
+def test_what_it_expects_is_what_happens() -> None:
+    """Estimates are exact and nothing is changed: every decision foresees the same end."""
+    watched = Watched(ForesightPolicy(mean=0.0, projections=0, challenge=False, margin=1.0))
+    outcome = run_case(diamond_case(), watched)
+    assert outcome.status == "ok"
+    assert len(watched.ends_s) > 3
+    assert watched.ends_s == pytest.approx([outcome.makespan_s] * len(watched.ends_s), rel=1e-9)
+
+
+def test_searching_never_ends_later_than_not_searching() -> None:
+    """On exact estimates each change is a gain that stays."""
+    plain = run_case(diamond_case(), ForesightPolicy(mean=0.0, projections=0, challenge=False))
+    found = run_case(diamond_case(), ForesightPolicy(mean=0.0, projections=60))
+    assert found.makespan_s <= plain.makespan_s + 1e-9
+
+
+def test_a_policy_rolled_out_on_estimates_does_what_it_will_do() -> None:
+    """late-EFT over the first snapshot, and late-EFT in the simulator."""
+    shown: list[Snapshot] = []
+
+    class First(Watched):
+        def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+            shown.append(snapshot)
+            return super().plan(snapshot, memo)
+
+    run_case(diamond_case(), First(ForesightPolicy(projections=0)))
+    rolled = roll_out(shown[0], build("policy", "late-eft"))
+    done = run_case(diamond_case(), build("policy", "late-eft"))
+    where = dict(zip(shown[0].node_names, rolled.device, strict=True))
+    calls = {
+        command.chunk.instance: int(command.device[1:])
+        for record in done.records
+        for command in record.commands
+        if isinstance(command, Call)
+    }
+    assert where == calls
