@@ -55,7 +55,8 @@ def free_of_state(draw: st.DrawFn) -> Snapshot:
         )
         for _ in range(draw(st.integers(1, 3)))
     ]
-    kinds = [Kind(load_s=0.0), Kind(load_s=0.0, decode_s=0.03)]
+    # Binary fractions: sums are exact in any order, so that ties stay ties.
+    kinds = [Kind(load_s=0.0, prefill_s=1 / 128, decode_s=step) for step in (1 / 8, 1 / 32)]
     return make_snapshot(nodes[:ready], boxes, kinds, nodes[ready:], link_s=1.0)
 
 
