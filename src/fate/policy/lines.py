@@ -123,12 +123,13 @@ class StateLines:
     ) -> Offer | None:
         """See `Lines.offer`."""
         gap = self._gap(task, device, ready_s, gather_s) if insert else None
+        bench = self._state[device]
         self._p.transfer_s[task][device] = gather_s
-        at_ready = self._p._replace(now_s=max(ready_s, self._p.now_s))
-        placed = appraise(at_ready, self._state[device], device, task)
+        bench.from_s = max(ready_s, self._p.now_s)
+        placed = appraise(self._p, bench, device, task)
         if placed is None or (gap is not None and gap.finish_s <= placed.finish_s):
             return gap
-        start_s = max(self._state[device].free_at_s[placed.slot], at_ready.now_s)
+        start_s = max(bench.free_at_s[placed.slot], bench.from_s)
         return Offer(placed.finish_s, start_s, placed.slot, placed)
 
     def _gap(self, task: int, device: int, ready_s: float, gather_s: float) -> Offer | None:
