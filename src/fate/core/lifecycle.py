@@ -194,6 +194,7 @@ class Lifecycle:
         return [
             (device, items * parent.stage.output_bytes)
             for parent in instance.parents
+            if parent.stage.output_bytes
             for device, items in parent.output_at.items()
         ]
 

@@ -166,7 +166,7 @@ class SnapshotBuilder:
                 continue
             parent, source = self._lifecycle.instances[chain.chunk.instance], chain.device
             size = parent.stage.output_bytes * (chain.chunk.stop - chain.chunk.start)
-            for child in parent.children:
+            for child in parent.children if size else ():
                 for row in rows_of.get(child.number, ()):
                     seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
         return seconds

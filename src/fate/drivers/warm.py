@@ -19,6 +19,12 @@ def start_warm_up(policy: Policy) -> threading.Thread | None:
         return None
     home = os.environ.get("FATE_HOME")
     cache = (Path(home) if home else user_cache_path("fate")) / "kernel"
-    thread = threading.Thread(target=backend.warm, args=(str(cache),), name="warm-up", daemon=True)
+    thread = threading.Thread(
+        target=backend.warm,
+        args=(str(cache),),
+        kwargs={"whole": policy.lookahead == "all"},
+        name="warm-up",
+        daemon=True,
+    )
     thread.start()
     return thread

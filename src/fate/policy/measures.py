@@ -1,5 +1,6 @@
 """What a list scheduler minimises when it chooses a device: the measures of `listing`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from math import inf
 from typing import Protocol, TypeAlias
@@ -154,7 +155,7 @@ class Outstanding:
         self.seconds[device] += work_seconds(self._p, node, device, 0.0)
 
 
-class Bounded:
+class Bounded(ABC):
     """What a call is drawn to, among devices whose load is bounded; the less loaded among equals.
 
     A device takes a call while its outstanding seconds are at most `cap` times the mean over the
@@ -168,9 +169,9 @@ class Bounded:
         self._p, self._cap = p, cap
         self._load = Outstanding(snapshot, p, 0)
 
+    @abstractmethod
     def cost(self, node: int, device: int) -> Score:
         """Return what is minimised among the devices within bounds."""
-        raise NotImplementedError
 
     def scores(self, node: int, hosts: list[int]) -> list[Score]:
         """Return (0, cost, seconds of load) within bounds, (1, seconds of load) outside."""

@@ -1,13 +1,14 @@
 """Suites of LLM workflows on real GPUs' figures: measured shapes, controlled sharing, traces."""
 
 import random
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import msgspec
 
 from fate.bench.case import Case
-from fate.bench.suites.problem import Problem
+from fate.bench.suites.problem import Problem, Spec
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Choice, Pool, always
 from fate.bench.workloads.cases import make_case
@@ -77,29 +78,21 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
 def native_problems(choice: Choice) -> list[Problem]:
     """Return the measured shapes, or the graphs of a file."""
     if choice.graphs is not None:
-        read_graphs(Path(choice.graphs))
-        return [
-            Problem(suite=NATIVE, cell=f"graphs-{gpus}", seed=seed, spec=spec)
-            for gpus in _GRAPH_RIGS
-            for spec in [GraphsSpec(path=choice.graphs, gpus=gpus)]
-            for seed in choice.seeds
-        ]
+        path = choice.graphs
+        read_graphs(Path(path))
+        return _problems(
+            NATIVE,
+            {f"graphs-{gpus}": GraphsSpec(path=path, gpus=gpus) for gpus in _GRAPH_RIGS},
+            choice,
+        )
     cells = _QUICK_NATIVE if choice.quick else tuple(LLM_NATIVE_CELLS)
-    return [
-        Problem(suite=NATIVE, cell=cell, seed=seed, spec=NativeSpec(cell=cell))
-        for cell in cells
-        for seed in choice.seeds
-    ]
+    return _problems(NATIVE, {cell: NativeSpec(cell=cell) for cell in cells}, choice)
 
 
 def reuse_problems(choice: Choice) -> list[Problem]:
     """Return the shares, then skew and groups."""
     cells = _QUICK_REUSE if choice.quick else tuple(PREFIX_REUSE_CELLS)
-    return [
-        Problem(suite=REUSE, cell=cell, seed=seed, spec=ReuseSpec(cell=cell))
-        for cell in cells
-        for seed in choice.seeds
-    ]
+    return _problems(REUSE, {cell: ReuseSpec(cell=cell) for cell in cells}, choice)
 
 
 def trace_problems(choice: Choice) -> list[Problem]:
@@ -110,11 +103,16 @@ def trace_problems(choice: Choice) -> list[Problem]:
     """
     if choice.trace is None:
         raise FateError("trace: give a file of rows or sessions, --trace FILE")
-    _sessions(choice.trace)
+    path = choice.trace
+    _sessions(path)
     cells = ("mixed-4",) if choice.quick else tuple(TRACE_CELLS)
+    return _problems(TRACE, {cell: TraceSpec(cell=cell, path=path) for cell in cells}, choice)
+
+
+def _problems(suite: str, specs: Mapping[str, Spec], choice: Choice) -> list[Problem]:
     return [
-        Problem(suite=TRACE, cell=cell, seed=seed, spec=TraceSpec(cell=cell, path=choice.trace))
-        for cell in cells
+        Problem(suite=suite, cell=cell, seed=seed, spec=spec)
+        for cell, spec in specs.items()
         for seed in choice.seeds
     ]
 

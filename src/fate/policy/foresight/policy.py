@@ -4,12 +4,13 @@ A plan gives each stage a device and a turn and is worth what running it to comp
 estimates only. At every decision:
 
     1. the incumbent, the plan of the decision before, is continued and valued
-    2. challengers: greedy plans for the whole DAG (earliest finish in rank order, min-min,
-       idle-affinity), and the incumbent with the frontier as `fate` plans it
-    3. perturbations of the best, within a budget of work units; each stays if it is no worse
-    4. stickiness: the incumbent stays unless the gain passes the margin
+    2. when there are nodes that it does not know, it meets greedy plans for the whole DAG (earliest
+       finish in rank order, min-min, idle-affinity) and what a quick `fate` would do with all of it
+    3. at every decision the best so far meets itself with the frontier as `fate` plans it
+    4. perturbations of the best, within a budget of work units; each stays if it is no worse
+    5. stickiness: the incumbent stays unless the gain reaches the margin
 
-With no budget it is the best of the greedy plans, chosen anew at every decision.
+With `projections` 0 and no `challenge` what is left is the best of the greedy plans.
 """
 
 from typing import Any, NamedTuple
@@ -17,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
-from fate.domain.snapshot import Snapshot
+from fate.domain.snapshot import I64, Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
 from fate.policy.foresight.options import ForesightOptions, read_options
 from fate.policy.foresight.rollout import roll_out
-from fate.policy.kernel.backend import Kernel, open_kernel
+from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
-from fate.policy.kernel.reference_plans import EFT, MIN_MIN
+from fate.policy.kernel.reference_plans import EFT, MIN_MIN, must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Whole
@@ -62,18 +63,15 @@ class ForesightPolicy:
         """Return the plan for every device."""
         if not snapshot.frontier:
             return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
-        options = self.options
         kernel = open_kernel(snapshot, Weights(depth=0))
-        whole = kernel.whole(Aims(options.mean, options.tail))
-        incumbent, fresh = self._incumbent(snapshot, whole, memo)
+        whole = kernel.whole(Aims(self.options.mean, self.options.tail))
+        incumbent, fresh = _continued(snapshot, whole, memo)
         start = [incumbent] if incumbent else []
-        if incumbent is None or fresh:
-            start += self._greedy(snapshot, whole)
-            if self.options.challenge:
-                places = roll_out(snapshot, self._quick)
-                start.append(_Candidate(whole.project(places)[1], places, "fate"))
+        if fresh:
+            start += self._plans(snapshot, whole)
         best = min(start, key=lambda candidate: candidate.value_s)
-        best = self._challenged(snapshot, kernel, whole, best, memo)
+        if self.options.challenge:
+            best = self._challenged(snapshot, whole, best, memo)
         moves = self._moves(snapshot)
         if len(moves):
             places, value_s = whole.search(best.places, moves)
@@ -90,46 +88,22 @@ class ForesightPolicy:
         )
         return self._finish(snapshot, best.places, search)
 
-    def _incumbent(
-        self, snapshot: Snapshot, whole: Whole, memo: Memo | None
-    ) -> tuple[_Candidate | None, int]:
-        """Return the plan of the decision before, and how many nodes it did not know."""
-        known = (
-            {name: (device, turn) for turn, (name, device) in enumerate(memo.places)}
-            if memo
-            else {}
-        )
-        if not known:
-            return None, len(snapshot.model)
-        found = [known.get(name) for name in snapshot.node_names]
-        fresh = sum(one is None for one in found)
-        eligible = snapshot.eligible
-        places = Places(
-            [one[0] if one and eligible[node, one[0]] else ANY for node, one in enumerate(found)],
-            [float(one[1]) if one else float(len(known)) for one in found],
-        )
-        projection, value_s = whole.project(places)
-        settled = Places(projection.device, places.turn if not fresh else projection.turn)
-        return _Candidate(value_s, settled, "previous"), fresh
-
-    def _greedy(self, snapshot: Snapshot, whole: Whole) -> list[_Candidate]:
+    def _plans(self, snapshot: Snapshot, whole: Whole) -> list[_Candidate]:
+        """Return plans for the whole DAG to start from."""
         plans = [("eft", whole.forward(EFT)), ("idle-affinity", whole.affinity())]
         if len(snapshot.model) <= _MIN_MIN_NODES:
             plans.append(("min-min", whole.forward(MIN_MIN)))
+        if self.options.challenge:
+            plans.append(("fate", roll_out(snapshot, self._quick)))
         return [_Candidate(whole.project(places)[1], places, base) for base, places in plans]
 
     def _challenged(
-        self,
-        snapshot: Snapshot,
-        kernel: Kernel,
-        whole: Whole,
-        best: _Candidate,
-        memo: Memo | None,
+        self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None
     ) -> _Candidate:
-        """Return the better of a plan and the same with the frontier as `fate` plans it."""
-        del kernel
-        if not self.options.challenge:
-            return best
+        """Return the better of a plan and the same with the frontier as `fate` plans it.
+
+        The frontier's nodes keep their turns among the others, in the order of `fate`.
+        """
         before = Memo(orders=memo.orders) if memo else None
         orders = self._fate.plan(snapshot, before).orders
         row = {chunk: node for node, chunk in enumerate(snapshot.chunks)}
@@ -148,7 +122,7 @@ class ForesightPolicy:
         value_s = whole.project(places)[1]
         return _Candidate(value_s, places, "fate") if value_s < best.value_s else best
 
-    def _moves(self, snapshot: Snapshot) -> Any:  # noqa: ANN401
+    def _moves(self, snapshot: Snapshot) -> I64:
         nodes = len(snapshot.model)
         count = min(self.options.projections, self.options.steps // nodes)
         return np.random.default_rng(snapshot.seed).integers(0, 1 << 31, (count, MOVE_WIDTH))
@@ -163,6 +137,7 @@ class ForesightPolicy:
         for node in order:
             if node < snapshot.frontier and places.device[node] != ANY:
                 orders[places.device[node]].append(node)
+        orders = must_first(snapshot.must_start.tolist(), orders)
         named = tuple(tuple(snapshot.chunks[node] for node in one) for one in orders)
         remembered = tuple(
             (snapshot.node_names[node], places.device[node])
@@ -175,3 +150,25 @@ class ForesightPolicy:
             memo=Memo(orders=named, places=remembered),
             search=search,
         )
+
+
+def _continued(
+    snapshot: Snapshot, whole: Whole, memo: Memo | None
+) -> tuple[_Candidate | None, bool]:
+    """Return the plan of the decision before, and whether there are nodes that it did not know.
+
+    Those, and nodes whose device cannot run them any more, go where they cost least.
+    """
+    known = {name: at for at, (name, _) in enumerate(memo.places)} if memo else {}
+    if not known:
+        return None, True
+    found = [known.get(name) for name in snapshot.node_names]
+    fresh = any(at is None for at in found)
+    devices = [ANY if at is None or memo is None else memo.places[at][1] for at in found]
+    places = Places(
+        [d if d != ANY and snapshot.eligible[node, d] else ANY for node, d in enumerate(devices)],
+        [float(len(known) if at is None else at) for at in found],
+    )
+    projection, value_s = whole.project(places)
+    turn = projection.turn if fresh else places.turn
+    return _Candidate(value_s, Places(projection.device, turn), "previous"), fresh

@@ -16,7 +16,7 @@ from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Policy
 from fate.policy.kernel.problem import Weights, plain
-from fate.policy.kernel.reference_project import ANY, Places, Run, dag
+from fate.policy.kernel.reference_project import ANY, Places, Run, reverse
 
 #: Columns of a snapshot with a row for each node that a plan of the frontier needs.
 _ROWS = (
@@ -43,7 +43,8 @@ def roll_out(snapshot: Snapshot, policy: Policy) -> Places:
     """Return the plan for all nodes that a policy would carry out, planning anew at every event."""
     p = plain(snapshot, Weights(depth=0))
     nodes = len(p.model)
-    run = Run(p, dag(p, snapshot.workflow.tolist()), Places([ANY] * nodes, [0.0] * nodes))
+    graph = reverse(p, snapshot.workflow.tolist())
+    run = Run(p, graph, Places([ANY] * nodes, [0.0] * nodes))
     memo: Memo | None = None
     while True:
         while run.ready[ANY] and run.idle():

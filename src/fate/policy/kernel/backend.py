@@ -218,8 +218,10 @@ def status() -> str:
     return _Active.status
 
 
-def warm(cache_dir: str) -> str:
+def warm(cache_dir: str, *, whole: bool = False) -> str:
     """Compile the kernel, or load it from `cache_dir` (writable), run it once, and swap.
+
+    With `whole` also what plans the whole visible DAG; else that is compiled on its first use.
 
     Takes about twenty seconds on a new machine, half a second later on. Whatever goes wrong, the
     reference stays in use and `status` says why.
@@ -234,9 +236,10 @@ def warm(cache_dir: str) -> str:
         kernel.local_search(orders, np.zeros((1, 4), dtype=np.int64))
         kernel.objective(orders)
         kernel.replay(kernel.extend(orders))
-        whole = kernel.whole(Aims())
-        whole.search(whole.affinity(), np.zeros((1, MOVE_WIDTH), dtype=np.int64))
-        whole.forward(reference_plans.EFT)
+        if whole:
+            dag = kernel.whole(Aims())
+            dag.search(dag.affinity(), np.zeros((1, MOVE_WIDTH), dtype=np.int64))
+            dag.forward(reference_plans.EFT)
     except Exception as error:  # noqa: BLE001 -- a planner without numba still plans
         _Active.kernel = ReferenceKernel
         _Active.status = f"reference ({type(error).__name__}: {error})"

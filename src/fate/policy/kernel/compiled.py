@@ -27,6 +27,7 @@ from fate.policy.kernel.compiled_state import (
     reset,
 )
 from fate.policy.kernel.problem import (
+    BYTES,
     DECODE,
     ELIGIBLE,
     FIRST,
@@ -105,6 +106,15 @@ def evictions(p: Problem, s: State, device: int, model: int) -> bool:
         s.gone[s.gone[0]] = oldest
         free += p.store[device, oldest, FOOTPRINT]
     return True
+
+
+@inline
+def gather_seconds(p: Problem, node: int, source: int, device: int) -> float:
+    """See `reference.gather_seconds`."""
+    size = p.sizes[node, BYTES]
+    if size > 0.0:
+        return p.link[source, device, 0] + size * p.link[source, device, 1]
+    return 0.0
 
 
 @inline

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fate.domain.snapshot import F64, I64, U8
-from fate.policy.kernel.compiled import appraise, evictions, work_seconds
+from fate.policy.kernel.compiled import appraise, evictions, gather_seconds, work_seconds
 from fate.policy.kernel.compiled_state import (
     INF,
     State,
@@ -16,7 +16,6 @@ from fate.policy.kernel.compiled_state import (
     usable_hit,
 )
 from fate.policy.kernel.problem import (
-    BYTES,
     ELIGIBLE,
     FIRST,
     HELD,
@@ -104,8 +103,8 @@ def _best_device(
             if not p.cells[child, device, ELIGIBLE]:
                 continue
             wait_s = max(0.0, present.free_s[device] - finish_s) + over.given_s[count, device]
-        link_s = p.link[at, device, 0] + p.sizes[source, BYTES] * p.link[at, device, 1]
-        gather_s = p.cells[child, device, TRANSFER] + link_s
+        gather_s = gather_seconds(p, source, at, device)
+        gather_s = p.cells[child, device, TRANSFER] + gather_s
         touched = False
         for i in range(count):
             touched = touched or over.device[i] == device

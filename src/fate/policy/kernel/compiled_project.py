@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fate.domain.snapshot import F64, I64
-from fate.policy.kernel.compiled import appraise, prefill, run
+from fate.policy.kernel.compiled import appraise, gather_seconds, prefill, run
 from fate.policy.kernel.compiled_state import (
     FROM,
     GATHER,
@@ -18,7 +18,6 @@ from fate.policy.kernel.compiled_state import (
 )
 from fate.policy.kernel.problem import (
     AFTER,
-    BYTES,
     FIRST,
     MODEL,
     PREFILL,
@@ -33,7 +32,7 @@ LEFT, WHERE, BEFORE = range(3)
 
 
 class Graph(NamedTuple):
-    """See `reference_project.Dag`: parents in CSR form, the workflow of each node, their number."""
+    """See `reference_project.Graph`; parents in CSR form."""
 
     ptr: I64
     parent: I64
@@ -62,7 +61,7 @@ class Track(NamedTuple):
 
 @jit
 def reverse(p: Problem, team: I64, teams: int) -> Graph:
-    """See `reference_project.dag`."""
+    """See `reference_project.reverse`."""
     nodes = p.ids.shape[0]
     ptr, parent = np.zeros(nodes + 1, np.int64), np.zeros(p.child.shape[0], np.int64)
     for edge in range(p.child.shape[0]):
@@ -95,14 +94,13 @@ def new_track(p: Problem) -> Track:
 
 
 @inline
-def gather_seconds(p: Problem, graph: Graph, t: Track, node: int, device: int) -> float:
-    """See `reference_project.gather_seconds`."""
+def gather_all_seconds(p: Problem, graph: Graph, t: Track, node: int, device: int) -> float:
+    """See `reference_project.gather_all_seconds`."""
     seconds = 0.0
     for k in range(graph.ptr[node], graph.ptr[node + 1]):
-        parent = graph.parent[k]
-        where = t.marks[parent, WHERE]
-        link_s = p.link[where, device, 0] + p.sizes[parent, BYTES] * p.link[where, device, 1]
-        seconds = seconds + link_s
+        parent = int(graph.parent[k])
+        where = int(t.marks[parent, WHERE])
+        seconds = seconds + gather_seconds(p, parent, where, device)
     return seconds
 
 
@@ -157,7 +155,7 @@ def _choose(
     row, best_s = t.ready.shape[0] - 1, INF
     for k in range(t.counts[row]):
         node = t.ready[row, k]
-        s.model_s[device, -2, GATHER] = gather_seconds(p, graph, t, node, device)
+        s.model_s[device, -2, GATHER] = gather_all_seconds(p, graph, t, node, device)
         price_s = _price(p, s, device, node)
         if not price_s < INF:
             continue
@@ -209,7 +207,7 @@ def _start(
             return started
         node = int(t.ready[row, place])
         _take(t, row, place)
-        s.model_s[d, -2, GATHER] = gather_seconds(p, graph, t, node, d)
+        s.model_s[d, -2, GATHER] = gather_all_seconds(p, graph, t, node, d)
         finish_s = run(p, s, d, node)
         if finish_s < INF:
             t.marks[node, BEFORE] = t.last[d, slot]

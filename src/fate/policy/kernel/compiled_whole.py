@@ -14,7 +14,7 @@ from fate.policy.kernel.compiled_project import (
     WHERE,
     Graph,
     Track,
-    gather_seconds,
+    gather_all_seconds,
     new_track,
     project,
     worth,
@@ -112,7 +112,7 @@ def forward(p: Problem, graph: Graph, rule: int) -> tuple[I64, F64]:
 def _end(p: Problem, s: State, graph: Graph, t: Track, node: int, device: int) -> float:
     """Appraise a node on a device that starts it no sooner than its parents end."""
     s.model_s[device, -2, FROM] = t.seconds[node, READY]
-    s.model_s[device, -2, GATHER] = gather_seconds(p, graph, t, node, device)
+    s.model_s[device, -2, GATHER] = gather_all_seconds(p, graph, t, node, device)
     return appraise(p, s, device, node)[0]
 
 

@@ -161,6 +161,13 @@ def content_tokens(p: Plain, content: int) -> int:
     return tokens
 
 
+def gather_seconds(p: Plain, node: int, source: int, device: int) -> float:
+    """Return the seconds to bring a node's output from a device to another; nothing takes none."""
+    size = p.output_bytes[node]
+    fixed_s, byte_s = p.link[source][device]
+    return fixed_s + size * byte_s if size > 0.0 else 0.0
+
+
 def find_sequence(p: Plain, bench: Bench, device: int, node: int) -> Seat:
     """Return the sequence slot for a call, its model being loaded."""
     model, tokens = p.model[node], p.first_tokens[node]

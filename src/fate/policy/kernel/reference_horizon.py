@@ -25,6 +25,7 @@ from fate.policy.kernel.reference import (
     appraise,
     benches,
     evictions,
+    gather_seconds,
     leading,
     shared,
     work_seconds,
@@ -143,8 +144,8 @@ def _best_device(
             if not p.eligible[child][device]:
                 continue
             wait_s = max(0.0, present.free_s[device] - finish_s) + given_s[device]
-        fixed_s, byte_s = p.link[source.device][device]
-        gather_s = p.transfer_s[child][device] + (fixed_s + p.output_bytes[source.node] * byte_s)
+        gather_s = gather_seconds(p, source.node, source.device, device)
+        gather_s = p.transfer_s[child][device] + gather_s
         if any(tentative.device == device for tentative in overlay):
             own_s = _seconds(p, present, overlay, child, device)
         else:

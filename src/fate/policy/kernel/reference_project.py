@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from fate.cost.terms import prefill_seconds
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Bench, Placement, appraise, benches, commit
+from fate.policy.kernel.reference import Bench, Placement, appraise, benches, commit, gather_seconds
 
 #: Device of a node that any idle device may take.
 ANY: Final = -1
@@ -42,8 +42,11 @@ class Aims(NamedTuple):
     tail: float = 0.0
 
 
-class Dag(NamedTuple):
-    """The edges the other way round: `parents` of each node, and how many it waits for."""
+class Graph(NamedTuple):
+    """The edges the other way round: the `parents` of each node.
+
+    `team` numbers the workflows of the nodes from 0 to `teams` - 1.
+    """
 
     parents: list[list[int]]
     team: list[int]
@@ -63,20 +66,20 @@ class Projection(NamedTuple):
     before: list[int]
 
 
-def dag(p: Plain, workflow: Sequence[int]) -> Dag:
+def reverse(p: Plain, workflow: Sequence[int]) -> Graph:
     """Return the edges by child, and the workflows of nodes numbered from 0."""
     parents = [list[int]() for _ in p.model]
     for node in range(len(p.model)):
         for edge in range(p.child_ptr[node], p.child_ptr[node + 1]):
             parents[p.child[edge]].append(node)
     numbers = {number: team for team, number in enumerate(sorted(set(workflow)))}
-    return Dag(parents, [numbers[number] for number in workflow], len(numbers))
+    return Graph(parents, [numbers[number] for number in workflow], len(numbers))
 
 
 class Run:
     """A plan on its way: device states, what is ready, what runs in each slot."""
 
-    def __init__(self, p: Plain, graph: Dag, places: Places) -> None:
+    def __init__(self, p: Plain, graph: Graph, places: Places) -> None:
         nodes = len(p.model)
         self.p, self.graph, self.places = p, graph, places
         self.benches = benches(p)
@@ -146,7 +149,7 @@ class Run:
 
     def gather_seconds(self, node: int, device: int) -> float:
         """Return the seconds to gather the outputs of parents that ran in this projection."""
-        return gather_seconds(self.p, self.graph, self.device, node, device)
+        return gather_all_seconds(self.p, self.graph, self.device, node, device)
 
     def choose(self, device: int) -> int:
         """Return the node a device starts next: its own come before those that are anybody's."""
@@ -198,12 +201,12 @@ class Run:
                 self.admit(child)
 
 
-def project(p: Plain, graph: Dag, places: Places, limit_s: float = inf) -> Projection:
+def project(p: Plain, graph: Graph, places: Places, limit_s: float = inf) -> Projection:
     """Run a plan to completion.
 
     Args:
         p: the problem, with every visible node.
-        graph: see `dag`.
+        graph: see `reverse`.
         places: the plan.
         limit_s: give up once this many seconds have passed: the plan is worth no less.
     """
@@ -216,12 +219,11 @@ def project(p: Plain, graph: Dag, places: Places, limit_s: float = inf) -> Proje
         run.end_all()
 
 
-def gather_seconds(p: Plain, graph: Dag, where: list[int], node: int, device: int) -> float:
+def gather_all_seconds(p: Plain, graph: Graph, where: list[int], node: int, device: int) -> float:
     """Return the seconds to gather the outputs of parents that were nodes themselves."""
     seconds = 0.0
     for parent in graph.parents[node]:
-        fixed_s, byte_s = p.link[where[parent]][device]
-        seconds = seconds + (fixed_s + p.output_bytes[parent] * byte_s)
+        seconds = seconds + gather_seconds(p, parent, where[parent], device)
     return seconds
 
 
@@ -233,7 +235,7 @@ def price_seconds(p: Plain, node: int, device: int, placed: Placement) -> float:
     return ((unload_s + load_s) + transfer_s) + prefill_s
 
 
-def worth(p: Plain, graph: Dag, finish_s: list[float], aims: Aims) -> float:
+def worth(p: Plain, graph: Graph, finish_s: list[float], aims: Aims) -> float:
     """Return the value of a projection in seconds, lower is better."""
     last_s, latest_s, left_out = [p.now_s] * graph.teams, p.now_s, 0
     for node, end_s in enumerate(finish_s):

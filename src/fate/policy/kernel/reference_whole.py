@@ -12,10 +12,10 @@ from fate.policy.kernel.reference_plans import EFT, Rule
 from fate.policy.kernel.reference_project import (
     ANY,
     Aims,
-    Dag,
+    Graph,
     Places,
     Projection,
-    gather_seconds,
+    gather_all_seconds,
     project,
     worth,
 )
@@ -30,7 +30,7 @@ KINDS: Final = 6
 class _Forward:
     """A greedy plan on its way: what is placed, and which nodes may be next."""
 
-    def __init__(self, p: Plain, graph: Dag) -> None:
+    def __init__(self, p: Plain, graph: Graph) -> None:
         nodes = len(p.model)
         self.p, self.graph, self.benches = p, graph, benches(p)
         self.left = [len(parents) for parents in graph.parents]
@@ -43,7 +43,7 @@ class _Forward:
         """Return what a node would take if it started no sooner than its parents end."""
         bench = self.benches[device]
         bench.from_s = self.ready_at_s[node]
-        bench.gather_s = gather_seconds(self.p, self.graph, self.where, node, device)
+        bench.gather_s = gather_all_seconds(self.p, self.graph, self.where, node, device)
         return appraise(self.p, bench, device, node)
 
     def ends(self, node: int) -> list[float]:
@@ -76,7 +76,7 @@ class _Forward:
                 self.open.append(child)
 
 
-def forward(p: Plain, graph: Dag, rule: Rule) -> Places:
+def forward(p: Plain, graph: Graph, rule: Rule) -> Places:
     """Return a greedy plan for all nodes, built node by node; those nobody can run keep `ANY`.
 
     EFT: of the nodes whose parents are placed the one with the longest path below, where it ends
@@ -105,7 +105,7 @@ def _least_work(p: Plain, node: int) -> float:
 
 
 def search(
-    p: Plain, graph: Dag, places: Places, moves: list[list[int]], aims: Aims
+    p: Plain, graph: Graph, places: Places, moves: list[list[int]], aims: Aims
 ) -> tuple[Places, float]:
     """Return a plan after trying every move in turn, and its value.
 
@@ -114,7 +114,7 @@ def search(
 
     Args:
         p: the problem.
-        graph: see `dag`.
+        graph: see `reverse`.
         places: the plan to start from.
         moves: rows of `MOVE_WIDTH` random integers >= 0.
         aims: what a plan is worth.
@@ -133,7 +133,7 @@ def search(
     return places, best_s
 
 
-def critical(graph: Dag, found: Projection, row: list[int]) -> int:
+def critical(graph: Graph, found: Projection, row: list[int]) -> int:
     """Return the node a change is about.
 
     Any node in one case of three; else one on the path of causes that ends with the last node of
@@ -157,7 +157,7 @@ def critical(graph: Dag, found: Projection, row: list[int]) -> int:
     return path[row[1] % len(path)]
 
 
-def cause(graph: Dag, found: Projection, node: int) -> int:
+def cause(graph: Graph, found: Projection, node: int) -> int:
     """Return what a node waited for last: the node before it in its slot, or a parent; -1 none."""
     before = found.before[node]
     if before >= 0 and found.finish_s[before] >= found.ready_s[node]:

@@ -44,7 +44,7 @@ class ReferenceWhole:
 
     def __init__(self, p: Plain, workflow: Sequence[int], aims: Aims) -> None:
         self._p, self._aims = p, aims
-        self._graph = reference_project.dag(p, workflow)
+        self._graph = reference_project.reverse(p, workflow)
 
     def forward(self, rule: Rule) -> Places:
         """See `Whole.forward`."""

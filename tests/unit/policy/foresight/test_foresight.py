@@ -50,6 +50,13 @@ def test_the_plan_before_is_remembered_by_name_and_kept_unless_the_gain_is_large
     assert sorted(len(order) for order in spread) == [1, 1]
 
 
+def test_chunks_over_their_wait_bound_lead_their_lists() -> None:
+    """Whatever they are worth."""
+    ready = [Node(tail_s=50.0), Node(tail_s=90.0), Node(must_start=True)]
+    snapshot = make_snapshot(ready, [Box(resident={0: ()})], [Kind()])
+    assert orders(snapshot)[0][0] == "w0/s1002"
+
+
 def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
     """No perturbation is tried and `fate` is not asked."""
     snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])

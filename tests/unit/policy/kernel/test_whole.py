@@ -1,5 +1,6 @@
 """Plans for the whole DAG: small ones by hand, and compiled ones equal to the last bit."""
 
+import dataclasses
 from math import inf
 
 import numpy as np
@@ -47,6 +48,15 @@ def test_outputs_of_planned_parents_travel() -> None:
     near, _ = whole(snapshot).project(Places([0, 0], [0.0, 1.0]))
     far, _ = whole(snapshot).project(Places([0, 1], [0.0, 1.0]))
     assert (near.finish_s[1], far.finish_s[1]) == pytest.approx((104.0, 109.0))
+
+
+def test_an_output_without_bytes_travels_in_no_time() -> None:
+    """A link's latency is paid for what goes over it only."""
+    ready, waiting = [Node(children=(1,))], [Node()]
+    snapshot = make_snapshot(ready, [warm(), warm()], [Kind()], waiting)
+    slow = dataclasses.replace(snapshot, link=np.ones_like(snapshot.link))
+    found, _ = whole(slow).project(Places([0, 1], [0.0, 1.0]))
+    assert found.finish_s == pytest.approx([102.0, 104.0])
 
 
 def test_the_lowest_turn_that_is_ready_goes_first() -> None:
@@ -105,7 +115,7 @@ def _compiled(request: pytest.FixtureRequest) -> None:
     """Compile once per machine; the cache outlives the run."""
     cache = request.config.cache
     assert cache is not None
-    assert backend.warm(str(cache.mkdir("numba"))) == "compiled", backend.status()
+    assert backend.warm(str(cache.mkdir("numba")), whole=True) == "compiled", backend.status()
 
 
 @pytest.mark.slow
