@@ -5,6 +5,7 @@ instances; they are followed until a workflow comes that they know nothing of, o
 they count on is gone, and then laid down anew for everything that has not started.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -86,6 +87,17 @@ def operators(snapshot: Snapshot) -> Operators:
         waits_for=waits_for,
         hosts=[[d for d, yes in enumerate(eligible[mine[0]]) if yes] for mine in nodes],
     )
+
+
+def follow_or_lay(
+    desk: Desk, memo: Memo | None, lay: Callable[[Operators], Lists], *, strict: bool
+) -> tuple[Orders, Memo]:
+    """Return what is ready of the lists laid down, or of new ones, and the memo of them."""
+    lists = laid_down(desk, memo)
+    if lists is None:
+        ops = operators(desk.snapshot)
+        lists = everything(lay(ops), ops)
+    return follow(desk, lists, strict=strict), remembered(lists)
 
 
 def everything(lists: Lists, ops: Operators) -> Lists:

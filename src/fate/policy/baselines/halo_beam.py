@@ -12,7 +12,7 @@ import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
-from fate.policy.ahead import Lists, Operators, everything, follow, laid_down, operators, remembered
+from fate.policy.ahead import Lists, Operators, follow, follow_or_lay, operators
 from fate.policy.base import Lookahead
 from fate.policy.serving import Desk, names
 
@@ -200,17 +200,20 @@ class HaloBeam:
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Follow the lists laid down, or search anew."""
-        desk, ahead = Desk(snapshot), self.binding == "ahead"
-        lists = laid_down(desk, memo) if ahead else None
-        if lists is None:
-            ops = operators(snapshot)
-            lists = _search(desk, ops, len(ops.instance) if ahead else NEAR)
-            lists = everything(lists, ops) if ahead else lists
-        orders = follow(desk, lists, strict=ahead)
+        desk = Desk(snapshot)
+        if self.binding == "ahead":
+
+            def lay(ops: Operators) -> Lists:
+                return _search(desk, ops, len(ops.instance))
+
+            orders, memo = follow_or_lay(desk, memo, lay, strict=True)
+        else:
+            lists = _search(desk, operators(snapshot), NEAR)
+            orders, memo = follow(desk, lists, strict=False), None
         return Plan(
             policy=self.name,
             orders=names(snapshot, orders),
-            memo=remembered(lists) if ahead else None,
+            memo=memo,
             search=Search(base=self.name),
         )
 

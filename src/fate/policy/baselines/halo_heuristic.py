@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
-from fate.policy.ahead import Lists, Operators, everything, follow, laid_down, operators, remembered
+from fate.policy.ahead import Lists, Operators, follow_or_lay
 from fate.policy.base import Lookahead
 from fate.policy.serving import Desk, ServingPolicy, names
 from fate.policy.visible import visible
@@ -39,14 +39,15 @@ class HaloHeuristic:
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Follow the lists laid down, or lay them down anew."""
         desk = Desk(snapshot)
-        lists = laid_down(desk, memo)
-        if lists is None:
-            ops = operators(snapshot)
-            lists = everything(_lists(ops, _ran(snapshot, ops), desk.devices), ops)
+
+        def lay(ops: Operators) -> Lists:
+            return _lists(ops, _ran(snapshot, ops), desk.devices)
+
+        orders, memo = follow_or_lay(desk, memo, lay, strict=True)
         return Plan(
             policy=self.name,
-            orders=names(snapshot, follow(desk, lists, strict=True)),
-            memo=remembered(lists),
+            orders=names(snapshot, orders),
+            memo=memo,
             search=Search(base=self.name),
         )
 

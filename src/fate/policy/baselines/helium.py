@@ -10,15 +10,7 @@ import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
-from fate.policy.ahead import (
-    Lists,
-    Operators,
-    everything,
-    follow,
-    laid_down,
-    operators,
-    remembered,
-)
+from fate.policy.ahead import Lists, Operators, follow_or_lay
 from fate.policy.base import Lookahead
 from fate.policy.serving import Desk, FewestCalls, ServingPolicy, names
 from fate.policy.visible import visible
@@ -87,14 +79,15 @@ class Helium:
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Follow the lists laid down, or lay them down anew."""
         desk = Desk(snapshot)
-        lists = laid_down(desk, memo)
-        if lists is None:
-            ops = operators(snapshot)
-            lists = everything(_partition(snapshot, ops, desk.devices), ops)
+
+        def lay(ops: Operators) -> Lists:
+            return _partition(snapshot, ops, desk.devices)
+
+        orders, memo = follow_or_lay(desk, memo, lay, strict=False)
         return Plan(
             policy=self.name,
-            orders=names(snapshot, follow(desk, lists, strict=False)),
-            memo=remembered(lists),
+            orders=names(snapshot, orders),
+            memo=memo,
             search=Search(base=self.name),
         )
 
