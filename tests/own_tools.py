@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,13 @@ def killed(name: str) -> None:
 def hang(started: str = "") -> None:
     print("working on it")
     if started:
-        Path(started).touch()
+        Path(started).write_text("started\n")
     threading.Event().wait()
 
 
 def hang_with_child(file: str) -> None:
     child = subprocess.Popen(["sleep", "1000"])
-    Path(file).with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
-    Path(file).with_suffix(".tmp").rename(file)
+    Path(file).write_text(f"{os.getpid()} {child.pid}\n")
     threading.Event().wait()
 
 
@@ -128,10 +126,11 @@ def count(file: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def nap(seconds: float) -> list[float]:
-    began = time.monotonic()
-    time.sleep(seconds)
-    return [began, time.monotonic()]
+def meet(here: str, there: str) -> bool:
+    """Say so on one named pipe, wait for the same on another: nobody gets through alone."""
+    mine, other = os.open(here, os.O_RDWR), os.open(there, os.O_RDWR)
+    os.write(other, b"here")
+    return os.read(mine, 4) == b"here"
 
 
 not_callable = 3

@@ -9,31 +9,19 @@ from typing import Any, Self
 
 import msgspec
 
+from fate.begin import Watch, begin
 from fate.config import ClusterSpec
 from fate.domain.errors import FateError
 from fate.domain.messages import WorkflowStatus
 from fate.drivers.clock import WallClock
 from fate.drivers.tool_process import MARK
 from fate.drivers.warm import start_warm_up
-from fate.jobs import Job, make_job
-from fate.session import (
-    Choice,
-    Finished,
-    choose,
-    fetch_weights,
-    graphs_of,
-    known_profile,
-    make_setup,
-    open_engines,
-    predict,
-    remember,
-    run_job,
-)
+from fate.jobs import make_job, read_workflow
+from fate.session import Choice, Finished, choose, fetch_weights
 from fate.store.runs import RUN_FILE, RunStore
 from fate.view.metrics import Meters, Summary, summary
 from fate.view.progress import Progress
 from fate.workflow.builder import Workflow
-from fate.workflow.load import load_workflow
 from fate.workflow.spec import WorkflowSpec
 
 
@@ -98,6 +86,7 @@ async def run(  # noqa: PLR0913 - the options of `fate run`, by name
     cluster: str | Path | ClusterSpec | None = None,
     roles: Mapping[str, str] | None = None,
     policy: str | None = None,
+    objective: str | None = None,
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] | None = None,
@@ -114,6 +103,7 @@ async def run(  # noqa: PLR0913 - the options of `fate run`, by name
         cluster: a cluster file or what it holds; by default made from this machine.
         roles: models for roles, instead of what the workflow and the cluster say.
         policy: who decides, by default the cluster's (`fate`).
+        objective: what the policy aims at, as `fate run --objective` takes it.
         options: the policy's options.
         seed: seeds every random draw of the policy.
         on_progress: called with a line whenever there is news, at most once a second.
@@ -130,12 +120,16 @@ async def run(  # noqa: PLR0913 - the options of `fate run`, by name
     rows = [common] if each is None else [{**common, **row} for row in each]
     if not rows:
         raise FateError("each: no inputs; give one mapping for each run of the workflow")
-    job = _job(workflow, rows, cluster, roles)
-    choice = Choice(policy=policy, options=options or {}, seed=seed)
+    spec, folder = read_workflow(_written(workflow))
+    job = make_job(spec, rows, cluster=cluster, roles=roles, folder=folder)
+    choice = Choice(policy=policy, objective=objective, options=options or {}, seed=seed)
     tell = on_progress or _nothing
     start_warm_up(choose(job, choice)[0])
     weights = await asyncio.to_thread(fetch_weights, job, tell)
-    return await _run(job, choice, weights, tell)
+    path, clock = RunStore().new() / RUN_FILE, WallClock()
+    progress = Progress(job.resolved.cluster, tell)
+    watch = Watch(record=lambda record: progress.add(record, clock.now_s()))
+    return _result(await begin(job, choice, weights, path, watch), progress, path)
 
 
 def run_sync(
@@ -151,40 +145,8 @@ def run_sync(
     raise FateError("run_sync is called inside an event loop; write `await fate.run(...)` there")
 
 
-def _job(
-    workflow: str | Path | WorkflowSpec | Workflow,
-    rows: Sequence[Mapping[str, Any]],
-    cluster: str | Path | ClusterSpec | None,
-    roles: Mapping[str, str] | None,
-) -> Job:
-    folder = None
-    if isinstance(workflow, str | Path):
-        folder = Path(workflow).resolve().parent
-        spec = load_workflow(workflow)
-    else:
-        spec = workflow.to_spec() if isinstance(workflow, Workflow) else workflow
-    on = Path(cluster) if isinstance(cluster, str) else cluster
-    return make_job(spec, rows, cluster=on, roles=roles, folder=folder)
-
-
-async def _run(
-    job: Job, choice: Choice, weights: Mapping[str, Path], tell: Callable[[str], None]
-) -> RunResult:
-    path, clock = RunStore().new() / RUN_FILE, WallClock()
-    progress, profile = Progress(job.resolved.cluster, tell), known_profile(job)
-    async with open_engines(job, weights, path.parent) as engines:
-        setup = make_setup(job, choose(job, choice)[0], profile, choice.seed)
-        finished = await run_job(
-            job,
-            engines,
-            choice,
-            profile=profile,
-            journal_path=path,
-            predicted_s=await asyncio.to_thread(predict, graphs_of(job), setup),
-            on_record=lambda record: progress.add(record, clock.now_s()),
-        )
-    remember(job, finished.profile, finished.seen)
-    return _result(finished, progress, path)
+def _written(workflow: str | Path | WorkflowSpec | Workflow) -> str | Path | WorkflowSpec:
+    return workflow.to_spec() if isinstance(workflow, Workflow) else workflow
 
 
 def _result(finished: Finished, progress: Progress, path: Path) -> RunResult:

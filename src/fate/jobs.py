@@ -65,20 +65,30 @@ def load_job(
         roles: overrides of what roles mean.
         reuse: whether identical calls are answered once, where the file does not forbid it.
     """
-    spec = load_workflow(workflow)
+    spec, folder = read_workflow(workflow)
     if not reuse:
         spec = spec.model_copy(update={"reuse": False})
     common = parse_assignments(spec, assignments)
     rows: list[dict[str, Any]] = [{}] if each is None else read_lines(each)
     given = [common | row for row in rows]
-    return make_job(spec, given, cluster=cluster, roles=roles, folder=workflow.resolve().parent)
+    return make_job(spec, given, cluster=cluster, roles=roles, folder=folder)
+
+
+def read_workflow(workflow: str | Path | WorkflowSpec) -> tuple[WorkflowSpec, Path | None]:
+    """Return a workflow, and the folder where its default files and own modules are.
+
+    What does not come from a file has no folder.
+    """
+    if isinstance(workflow, WorkflowSpec):
+        return workflow, None
+    return load_workflow(workflow), Path(workflow).resolve().parent
 
 
 def make_job(
     spec: WorkflowSpec,
     inputs: Sequence[Mapping[str, Any]],
     *,
-    cluster: Path | ClusterSpec | None = None,
+    cluster: str | Path | ClusterSpec | None = None,
     roles: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Job:
@@ -94,7 +104,7 @@ def make_job(
     bound = [bind_inputs(spec, each, folder) for each in inputs]
     if cluster is None:
         cluster = _default_for(spec, roles or {})
-    elif isinstance(cluster, Path):
+    elif not isinstance(cluster, ClusterSpec):
         cluster = load_cluster(cluster)
     return assemble(spec, bound, cluster, roles, folder)
 

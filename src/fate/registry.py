@@ -8,7 +8,8 @@ names imports nothing.
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -85,6 +86,10 @@ BUILTIN: dict[str, dict[str, str]] = {
 }
 
 
+#: A weight of an objective.
+_WEIGHT = re.compile(r"\d+(\.\d*)?|\.\d+")
+
+
 class UnknownPluginError(FateError):
     """A name is in no table."""
 
@@ -95,6 +100,12 @@ class UnknownPluginError(FateError):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
         super().__init__(f"unknown {kind} {name!r}; {hint} See `fate list`.")
+
+
+class ObjectiveError(FateError):
+    """A policy is given an aim that it does not know, or cannot be given one."""
+
+    code = "objective"
 
 
 class PluginOptionError(FateError):
@@ -163,6 +174,51 @@ def build(kind: str, name: str, **options: object) -> Any:  # noqa: ANN401 - dep
             if option not in accepted:
                 raise _unknown_option(kind, name, option, list(accepted))
     return factory(**options)
+
+
+def aim(policy: str, objective: str) -> dict[str, float]:
+    """Return the options of a policy that make it aim at an objective.
+
+    Args:
+        policy: its name. It takes an objective where its class has `objectives`: options by name
+            of objective, the same options for each, which are weights.
+        objective: one of these names, or weights by option: `mean=0.5,tail=1`; what is not named
+            counts nothing.
+
+    Raises:
+        ObjectiveError: says what there is instead.
+    """
+    found = aims(policy)
+    if not found:
+        able = [name for name in plugins("policy") if aims(name)]
+        raise ObjectiveError(
+            f"--objective {objective}: policy {policy!r} takes no objective; "
+            f"those that do: {', '.join(able)}"
+        )
+    if objective in found:
+        return dict(found[objective])
+    known = {option: 0.0 for row in found.values() for option in row}
+    if "=" not in objective:
+        close = difflib.get_close_matches(objective, found, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ObjectiveError(
+            f"--objective {objective}: policy {policy!r} knows {', '.join(found)}, or weights as "
+            f"in {','.join(f'{option}=1' for option in known)}.{hint}"
+        )
+    for part in objective.split(","):
+        option, _, weight = part.strip().partition("=")
+        if option not in known or not _WEIGHT.fullmatch(weight):
+            raise ObjectiveError(
+                f"--objective {objective}: {part.strip()!r} is not a weight; write numbers from 0 "
+                f"on for {', '.join(known)}, as in {next(iter(known))}=0.5"
+            )
+        known[option] = float(weight)
+    return known
+
+
+def aims(policy: str) -> Mapping[str, Mapping[str, float]]:
+    """Return the objectives that a policy takes; none for most."""
+    return getattr(resolve("policy", policy), "objectives", {})
 
 
 def _unknown_option(kind: str, name: str, option: str, accepted: list[str]) -> PluginOptionError:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fate import registry
 from fate.domain.errors import FateError
 from fate.domain.messages import Record
 from fate.drivers.recover import Recovered, recover, stands
@@ -17,7 +16,7 @@ from fate.drivers.run import Usage
 from fate.drivers.setup import Setup
 from fate.drivers.survey import survey
 from fate.jobs import Job, unpack
-from fate.session import Finished, Process, drive, expanders, results_of
+from fate.session import Finished, Process, drive, expanders, results_of, setup_of
 from fate.store.history import Observer
 from fate.store.journal import Header, Journal
 from fate.workflow.tokens import TokenCounter
@@ -67,13 +66,7 @@ def stopped(path: Path) -> Generator[Stopped]:
             raise ResumeError(f"run {header.run}: its file does not say what it needs to go on")
         job = unpack(journal.job)
         _same_cluster(header, job)
-        setup = Setup(
-            cluster=header.cluster,
-            profile=header.profile,
-            policy=registry.build("policy", header.policy, **header.policy_options),
-            options=header.options,
-            seed=header.seed,
-        )
+        setup = setup_of(header)
         records = tuple(journal.records())
         names = [job.workflow_id(index) for index in range(len(job.inputs))]
         unfinished, badly = stands(records, names)

@@ -4,7 +4,7 @@ plan a job (workflow, inputs, cluster) -> fetch weights -> open engines -> predi
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,6 @@ from fate.drivers.injected import Injector
 from fate.drivers.recover import Recovered
 from fate.drivers.run import Runtime, Usage
 from fate.drivers.setup import Setup
-from fate.drivers.simulate import simulate
 from fate.drivers.tool_pool import ToolPool
 from fate.engines.base import Engine, EngineInfo
 from fate.engines.models import locate, typical_costs
@@ -43,17 +42,18 @@ from fate.workflow.tokens import TokenCounter
 from fate.workflow.twins import TwinIndex
 from fate.workflow.values import MemoryOutputs, OutputReader
 
-#: Runs with more stages than this are not predicted: the prediction would take as long as they.
-_MAX_PREDICTED_STAGES = 2_000
-
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Who decides, and how: overrides of what the cluster file says. `faults` happen on purpose."""
+    """Who decides, and how: overrides of what the cluster file says. `faults` happen on purpose.
+
+    `objective` stands for options of the policy (see `registry.aim`); `options` win over it.
+    """
 
     policy: str | None = None
+    objective: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     seed: int = 0
     faults: tuple[Fault, ...] = ()
@@ -93,7 +93,8 @@ def planned_faults(path: Path | None, job: Job) -> tuple[Fault, ...]:
 def choose(job: Job, choice: Choice) -> tuple[Policy, str, dict[str, Any]]:
     """Return the policy that decides, its name and its options."""
     name = choice.policy or job.resolved.policy
-    options = dict(choice.options)
+    options = {} if choice.objective is None else registry.aim(name, choice.objective)
+    options.update(choice.options)
     if name == job.resolved.policy:
         options = {**job.resolved.policy_options, **options}
     return registry.build("policy", name, **options), name, options
@@ -178,13 +179,6 @@ def graphs_of(
     return [expander.graph() for expander in made.values()]
 
 
-def predict(graphs: Sequence[Graph], setup: Setup) -> float | None:
-    """Return the makespan expected before anything starts [s]; None for very large jobs."""
-    if sum(len(graph.stages) for graph in graphs) > _MAX_PREDICTED_STAGES:
-        return None
-    return simulate([(0.0, graph) for graph in graphs], setup).makespan_s
-
-
 def fetch_weights(job: Job, report: Report) -> dict[str, Path]:
     """Bring every model that the job's roles mean onto this machine; return files by model."""
     needed = {model.id for model in job.resolved.roles.values()}
@@ -243,9 +237,11 @@ async def run_job(  # noqa: PLR0913 - everything a run depends on, by name
     policy, name, options = choose(job, choice)
     setup = make_setup(job, policy, profile, choice.seed)
     counter = counter or TokenCounter()
-    header = _header(job, setup, choice, (name, options), engines)
     header = msgspec.structs.replace(
-        header, run=journal_path.parent.name, predicted_makespan_s=predicted_s
+        first_header(job.name, setup, (name, options)),
+        run=journal_path.parent.name,
+        engines=tuple([engine_facts(device, each.info) for device, each in engines.items()]),
+        predicted_makespan_s=predicted_s,
     )
     with Journal.create(journal_path, header, pack(job)) as journal:
         process = Process(
@@ -327,35 +323,45 @@ def results_of(
     return tuple([w.results(ended=ended[name].status == "ok") for name, w in works.items()])
 
 
-def _header(
-    job: Job,
-    setup: Setup,
-    choice: Choice,
-    policy: tuple[str, Mapping[str, Any]],
-    engines: Mapping[str, Engine],
+def first_header(
+    workflow: str, setup: Setup, policy: tuple[str, Mapping[str, Any]], *, simulated: bool = False
 ) -> Header:
-    """Return what a journal says of its run before anything happens."""
+    """Return what a journal says of its run before anything happens; `policy` has its options."""
     return Header(
         run="",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        simulated=False,
+        simulated=simulated,
         policy=policy[0],
         policy_options=dict(policy[1]),
-        seed=choice.seed,
+        seed=setup.seed,
         cluster=setup.cluster,
         options=setup.options,
         profile=setup.profile,
-        engines=tuple(engine_facts(device, engine.info) for device, engine in engines.items()),
-        workflow=job.name,
+        workflow=workflow,
         version=__version__,
     )
 
 
-def remember(job: Job, profile: Profile, seen: WorkflowHistory | None = None) -> None:
+def setup_of(
+    header: Header, policy: str | None = None, options: Mapping[str, Any] | None = None
+) -> Setup:
+    """Return what a journal's run started from, under its own policy or another one."""
+    name = policy or header.policy
+    known = header.policy_options if name == header.policy else {}
+    return Setup(
+        cluster=header.cluster,
+        profile=header.profile,
+        policy=registry.build("policy", name, **{**known, **(options or {})}),
+        options=header.options,
+        seed=header.seed,
+    )
+
+
+def remember(job: Job, finished: Finished) -> None:
     """Keep what a run has learned of this machine and of its workflow for the next one."""
-    save_profile(default_path(), job.resolved.cluster, profile)
-    if seen:
-        history.save_history(history.default_path(), job.name, seen)
+    save_profile(default_path(), job.resolved.cluster, finished.profile)
+    if finished.seen:
+        history.save_history(history.default_path(), job.name, finished.seen)
 
 
 def engine_facts(device: str, info: EngineInfo) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from fate.bench.rivals import RIVALS
 from fate.cli.main import main
 from fate.domain.errors import FateError
-from fate.registry import BUILTIN, build, names, resolve
+from fate.registry import BUILTIN, aim, aims, build, names, resolve
 
 #: Where baselines are followed by hand.
 BY_HAND = Path(__file__).parents[1] / "unit/policy/baselines"
@@ -74,3 +74,41 @@ def test_list_prints_every_name(
     lines = json.loads(capsys.readouterr().out)
     assert [line["name"] for line in lines] == names("policy")
     assert all(line["summary"] and line["source"] == "built-in" for line in lines)
+
+
+def test_every_objective_is_options_of_its_policy() -> None:
+    """The same ones in each row, all of them numbers from 0 on; a policy takes them all."""
+    able = {name: aims(name) for name in names("policy") if aims(name)}
+    assert "foresight" in able
+    for name, rows in able.items():
+        assert len({tuple(row) for row in rows.values()}) == 1
+        for objective, row in rows.items():
+            assert aim(name, objective) == row and min(row.values()) >= 0
+            build("policy", name, **row)
+
+
+def test_weights_are_an_objective_too() -> None:
+    """What is not named counts nothing."""
+    assert aim("foresight", "tail=2.5") == {"mean": 0.0, "tail": 2.5}
+    assert aim("foresight", "mean=.5, tail=1") == {"mean": 0.5, "tail": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("policy", "objective", "said"),
+    [
+        ("late-eft", "mean", "policy 'late-eft' takes no objective; those that do: foresight"),
+        ("foresight", "means", "knows makespan, mean, tail, balanced, .*Did you mean 'mean'"),
+        (
+            "foresight",
+            "mean=-1",
+            "write numbers from 0 on for mean, tail",
+        ),
+        ("foresight", "mean=nan", "'mean=nan' is not a weight"),
+        ("foresight", "speed=1", "'speed=1' is not a weight"),
+        ("foresight", "", "policy 'foresight' knows"),
+    ],
+)
+def test_an_objective_that_means_nothing_is_refused(policy: str, objective: str, said: str) -> None:
+    """With what there is instead."""
+    with pytest.raises(FateError, match=said):
+        aim(policy, objective)

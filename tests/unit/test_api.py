@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fakes import fake_cluster
+from tests.waiting import ended, listening
 
 import fate
 from fate import FateError, RunFailedError, Workflow
@@ -111,13 +111,19 @@ def test_only_what_is_pure_runs_again_after_its_process_was_lost(
 def test_the_items_of_a_map_run_side_by_side(home: Path) -> None:
     """Up to the cluster's tool slots, whatever the number of devices."""
     wf = Workflow("w", roles=ROLES)
-    spans = wf.python(
-        "spans", function="own_tools:nap", map=wf.input("list", kind="json"), args={"seconds": 0.5}
+    met = wf.python(
+        "met",
+        function="own_tools:meet",
+        map=wf.input("list", kind="json"),
+        args={"here": "{{ item.here }}", "there": "{{ item.there }}"},
     )
-    wf.output("spans", spans)
-    result = fate.run_sync(wf, {"list": [1, 2, 3]}, cluster=fake_cluster(ROLES.values(), 1))
-    found: Any = result.check().outputs["spans"]
-    assert max(began for began, _ in found) < min(ended for _, ended in found)
+    wf.output("met", met)
+    one, other = (str(home / name) for name in ("one", "other"))
+    os.mkfifo(one)
+    os.mkfifo(other)
+    ways = [{"here": one, "there": other}, {"here": other, "there": one}]
+    result = fate.run_sync(wf, {"list": ways}, cluster=fake_cluster(ROLES.values(), 1))
+    assert result.check().outputs["met"] == [True, True]
 
 
 def test_two_runs_at_once_do_not_meet(home: Path) -> None:
@@ -135,23 +141,17 @@ def test_a_cancelled_run_ends_its_tools(home: Path) -> None:
     """The task ends, the process is gone, the run can be resumed."""
     file = home / "pids"
 
-    async def stopped() -> None:
-        task = asyncio.create_task(fate.run(own("hang_with_child", file=str(file)), cluster=ON))
-        while not file.exists():
-            assert not task.done()
-            await asyncio.sleep(0.01)
+    async def stopped() -> list[int]:
+        with listening(file) as line:
+            task = asyncio.create_task(fate.run(own("hang_with_child", file=str(file)), cluster=ON))
+            pids = [int(each) for each in (await asyncio.to_thread(line)).split()]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        return pids
 
-    asyncio.run(stopped())
-    deadline = time.monotonic() + 10.0
-    for pid in file.read_text().split():
-        while Path(f"/proc/{pid}/stat").exists():
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z":
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    for pid in asyncio.run(stopped()):
+        ended(pid)
 
 
 SCRIPT = """

@@ -1,6 +1,7 @@
 """`fate compare`: a run's workload under other policies, or on another cluster, simulated."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -8,9 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from fate import registry
 from fate.bench.report import table
-from fate.cli.options import ClusterFile
-from fate.cli.replay import setup_of
+from fate.cli.options import ClusterFile, Objective
 from fate.config import load_cluster, resolve
 from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
@@ -18,6 +19,7 @@ from fate.domain.errors import FateError
 from fate.drivers.recorded import Recording, carry_over, learned, recording, resimulate
 from fate.drivers.setup import Setup
 from fate.drivers.warm import start_warm_up
+from fate.session import setup_of
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.fold import fold
@@ -69,6 +71,7 @@ def compare(
     policies: Annotated[
         str, typer.Option(metavar="NAMES", help="Comma-separated; see `fate list policies`.")
     ] = _POLICIES,
+    objective: Objective = None,
     cluster: ClusterFile = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Simulations of each policy; figures are medians.")
@@ -94,9 +97,10 @@ def compare(
     truth = carry_over(truth, header.cluster, target)
     names = [name.strip() for name in policies.split(",") if name.strip()]
     rows = [figures(header.policy, header.cluster, [fold(header.cluster, records)], header)]
-    for name in dict.fromkeys([header.policy, *names]):
-        setup = setup_of(header, name, {})
-        rows.append(_simulated(header, work, _moved(setup, target, known), truth, seeds))
+    for name, aim in _candidates(header.policy, names, objective):
+        setup = replace(setup_of(header, name, aim), cluster=target, profile=known)
+        row = _simulated(header, work, setup, truth, seeds)
+        rows.append(msgspec.structs.replace(row, policy=f"{name} for {objective}") if aim else row)
     result = Comparison(
         run=header.run,
         simulated=True,
@@ -107,6 +111,17 @@ def compare(
         rows=tuple(_ratios(rows)),
     )
     print(msgspec.json.encode(result).decode() if json_ else text(result))
+
+
+def _candidates(
+    own: str, names: Sequence[str], objective: str | None
+) -> list[tuple[str, dict[str, float]]]:
+    """Return policies with the options of their aim: the run's own as it was, then those named."""
+    aims: dict[str, dict[str, float]] = {name: {} for name in names}
+    if objective is not None:
+        able = [name for name in aims if registry.aims(name)] or list(names[:1])
+        aims.update({name: registry.aim(name, objective) for name in able})
+    return [(own, {}), *[(name, aim) for name, aim in aims.items() if aim or name != own]]
 
 
 def other_cluster(path: Path, work: Recording, header: Header) -> Cluster:
@@ -194,27 +209,11 @@ def _simulated(header: Header, work: Recording, setup: Setup, truth: Profile, se
         warming.join()
     histories: list[History] = []
     for number in range(seeds):
-        seeded = Setup(
-            cluster=setup.cluster,
-            profile=setup.profile,
-            policy=setup.policy,
-            options=setup.options,
-            seed=setup.seed + number,
-        )
+        seeded = replace(setup, seed=setup.seed + number)
         outcome = resimulate(work, seeded, truth)
         histories.append(fold(setup.cluster, outcome.records))
     simulated = msgspec.structs.replace(header, simulated=True)
     return figures(setup.policy.name, setup.cluster, histories, simulated)
-
-
-def _moved(setup: Setup, cluster: Cluster, profile: Profile) -> Setup:
-    return Setup(
-        cluster=cluster,
-        profile=profile,
-        policy=setup.policy,
-        options=setup.options,
-        seed=setup.seed,
-    )
 
 
 def _ratios(rows: Sequence[Row]) -> list[Row]:

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from fate.cli.replay import setup_of
 from fate.domain.errors import FateError
 from fate.domain.graph import Chunk, Stage, written_id
 from fate.domain.messages import Record, Submitted
 from fate.drivers.replay import decisions
 from fate.drivers.trail import policy_weights
+from fate.session import setup_of
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.explain import decide
@@ -60,7 +60,7 @@ def _explained(
     header: Header, records: list[Record], stage: str, *, every: bool
 ) -> Iterator[Explained | None]:
     """Yield the decisions about what `stage` means; None for one that only held it back."""
-    setup = setup_of(header, None, {})
+    setup = setup_of(header)
     devices = tuple(device.id for device in header.cluster.devices)
     before: dict[Chunk, list[Held]] = {}
     for decision in decisions(records, setup, check=True):

@@ -17,6 +17,14 @@ PolicyName: TypeAlias = Annotated[
     str | None,
     typer.Option("--policy", metavar="NAME", help="Who decides; see `fate list policies`."),
 ]
+Objective: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        metavar="AIM",
+        help="Policy's aim: makespan, mean, tail, balanced, or weights as in mean=0.5,tail=1.",
+    ),
+]
 Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the policy, e.g. depth=1."),

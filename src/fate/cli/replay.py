@@ -4,13 +4,12 @@ from typing import Annotated
 
 import typer
 
-from fate import registry
 from fate.cli.options import PolicyName, Settings, parse_settings
 from fate.domain.plan import Plan
 from fate.drivers.replay import replan
 from fate.drivers.replay import replay as check
-from fate.drivers.setup import Setup
-from fate.store.journal import Header, Journal
+from fate.session import setup_of
+from fate.store.journal import Journal
 from fate.store.runs import RunStore
 
 
@@ -32,7 +31,7 @@ def replay(
         header, records = journal.header, list(journal.records())
     setup = setup_of(header, policy, parse_settings(settings or ()))
     if not again:
-        check(records, setup_of(header, None, {}))
+        check(records, setup_of(header))
         print(f"ok: {len(records)} records of {header.run} replayed, every command the same")
         return
     total = same = 0
@@ -46,19 +45,6 @@ def replay(
             was, now = _heads(decision.plan), _heads(plan)
             print(f"{decision.at_s:8.2f}s  plan {decision.snapshot.version}: {was} -> {now}")
     print(f"{same} of {total} decisions start the same work under {setup.policy.name}")
-
-
-def setup_of(header: Header, policy: str | None, settings: dict[str, object]) -> Setup:
-    """Return what a journal's run started from, under its own policy or another one."""
-    name = policy or header.policy
-    options = {**(header.policy_options if name == header.policy else {}), **settings}
-    return Setup(
-        cluster=header.cluster,
-        profile=header.profile,
-        policy=registry.build("policy", name, **options),
-        options=header.options,
-        seed=header.seed,
-    )
 
 
 def _heads(plan: Plan) -> str:

@@ -13,7 +13,14 @@ from fate.domain.errors import FateError
 from fate.drivers.recover import Recovered
 from fate.drivers.warm import start_warm_up
 from fate.resume import Stopped, finished, go_on, stopped, where_it_stands
-from fate.session import Choice, Finished, Process, fetch_weights, open_engines, remember
+from fate.session import (
+    Choice,
+    Finished,
+    Process,
+    fetch_weights,
+    open_engines,
+    remember,
+)
 from fate.store.runs import RunStore
 
 
@@ -63,7 +70,7 @@ def resume(
             start_warm_up(left.setup.policy)
             weights = fetch_weights(left.job, show.say)
             done = until_end(_go_on(left, recovered, weights, path, show), path)
-            remember(left.job, done.profile, done.seen)
+            remember(left.job, done)
         publish(left.job, done, show, path, targets)
     raise typer.Exit(EXIT_CODES[done.status])
 
@@ -72,7 +79,7 @@ async def _go_on(
     left: Stopped, recovered: Recovered, weights: Mapping[str, Path], path: Path, show: Show
 ) -> Finished:
     async with open_engines(left.job, weights, path.parent) as engines, show.watching():
-        show.predicted_s = left.header.predicted_makespan_s
+        show.expects(left.header.predicted_makespan_s)
         process = Process(engines=engines, on_record=show.add, on_start=show.started)
         return await go_on(left, recovered, process)
 

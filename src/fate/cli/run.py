@@ -1,6 +1,5 @@
 """`fate run`: a real workflow on real models."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from fate.begin import Watch, begin
 from fate.cli.options import (
     ClusterFile,
     FaultFile,
     Inputs,
     JsonFile,
     NoReuse,
+    Objective,
     OutFile,
     Plain,
     PolicyName,
@@ -28,20 +29,7 @@ from fate.cli.publish import EXIT_CODES, Targets, publish, until_end
 from fate.cli.show import Show
 from fate.drivers.warm import start_warm_up
 from fate.jobs import Job, load_job
-from fate.session import (
-    Choice,
-    Finished,
-    choose,
-    fetch_weights,
-    graphs_of,
-    known_profile,
-    make_setup,
-    open_engines,
-    planned_faults,
-    predict,
-    remember,
-    run_job,
-)
+from fate.session import Choice, Finished, choose, fetch_weights, planned_faults
 from fate.store.runs import RUN_FILE, RunStore
 
 
@@ -56,6 +44,7 @@ def run(
     cluster: ClusterFile = None,
     roles: Roles = None,
     policy: PolicyName = None,
+    objective: Objective = None,
     settings: Settings = None,
     seed: Annotated[int, typer.Option(help="Seeds every random draw of the policy.")] = 0,
     json_: JsonFile = None,
@@ -81,6 +70,7 @@ def run(
     )
     choice = Choice(
         policy=policy,
+        objective=objective,
         options=parse_settings(settings or ()),
         seed=seed,
         faults=planned_faults(faults, job),
@@ -93,26 +83,13 @@ def run(
     weights = fetch_weights(job, show.say)
     journal_path = RunStore().new() / RUN_FILE
     finished = until_end(_run(job, choice, weights, journal_path, show), journal_path)
-    remember(job, finished.profile, finished.seen)
     publish(job, finished, show, journal_path, targets)
     raise typer.Exit(EXIT_CODES[finished.status])
 
 
 async def _run(
-    job: Job, choice: Choice, weights: Mapping[str, Path], journal_path: Path, show: Show
+    job: Job, choice: Choice, weights: Mapping[str, Path], path: Path, show: Show
 ) -> Finished:
-    profile = known_profile(job)
-    async with open_engines(job, weights, journal_path.parent) as engines, show.watching():
-        policy = choose(job, choice)[0]
-        setup = make_setup(job, policy, profile, choice.seed)
-        show.predicted_s = await asyncio.to_thread(predict, graphs_of(job), setup)
-        return await run_job(
-            job,
-            engines,
-            choice,
-            profile=profile,
-            journal_path=journal_path,
-            predicted_s=show.predicted_s,
-            on_record=show.add,
-            on_start=show.started,
-        )
+    watch = Watch(record=show.add, predicted=show.expects, started=show.started)
+    async with show.watching():
+        return await begin(job, choice, weights, path, watch)

@@ -33,7 +33,7 @@ class Show:
         cores = len(os.sched_getaffinity(0))
         cheaper = registry.build("policy", "late-eft")
         self.outlook = Outlook(policy, cheaper=cheaper, cores=cores)
-        self.predicted_s: float | None = None
+        self._predicted_s: float | None = None
         self._title, self._quiet = job.name, quiet
         self._clock = WallClock()
         self._runtime: Runtime | None = None
@@ -59,6 +59,10 @@ class Show:
             self._progress.add(record, self._clock.now_s())
         else:
             self._view.add(record)
+
+    def expects(self, makespan_s: float | None) -> None:
+        """Show when the run was expected to end before it began [s]."""
+        self._predicted_s = makespan_s
 
     def started(self, runtime: Runtime) -> None:
         """The run begins: predict its end, and let Ctrl-C end it cleanly."""
@@ -88,7 +92,7 @@ class Show:
             title=self._title,
             policy=self._policy_name,
             now_s=0.0,
-            first_end_s=self.predicted_s,
+            first_end_s=self._predicted_s,
             tokens_per_s=(0.0, 0.0) if runtime is None else view.tokens_per_s(runtime.now_s),
             events=tuple(view.news),
         )

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fate.cli.replay import setup_of
 from fate.domain.messages import Record
 from fate.drivers.setup import Setup
 from fate.drivers.trail import trail
+from fate.session import setup_of
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.columns import Sheet
@@ -42,7 +42,7 @@ def kept_sheet(run: str, figures: Summary | None = None) -> Sheet:
     path = RunStore().find(run)
     with Journal.open(path) as journal:
         header, records = journal.header, list(journal.records())
-    return sheet_of(header, records, setup_of(header, None, {}), figures)
+    return sheet_of(header, records, setup_of(header), figures)
 
 
 def sheet_of(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from fate.cli.replay import setup_of
 from fate.domain.catalog import Cluster
 from fate.domain.errors import FateError
 from fate.domain.graph import Stage
 from fate.domain.messages import Record
 from fate.drivers.recorded import Recording, carry_over, learned, recording, resimulate
 from fate.drivers.setup import Setup
+from fate.session import setup_of
 from fate.store.journal import Journal
 from fate.view.fold import Fold
 from fate.view.verdict import dominated, saved
@@ -90,7 +90,7 @@ def _simulated(journal_path: Path, give_up_s: float) -> list[str]:
 
     with Journal.open(journal_path) as journal:
         header, records = journal.header, list(journal.records())
-    work, own = recording(records), setup_of(header, None, {})
+    work, own = recording(records), setup_of(header)
     truth = learned(records, header.cluster, header.profile)
 
     def makespan_s(cluster: Cluster) -> float:

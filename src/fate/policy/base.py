@@ -16,7 +16,8 @@ class Policy(Protocol):
     Pure: same snapshot and memo, same plan. Each frontier chunk at most once, only on devices
     where it is eligible; lists may name busy devices (waiting is allowed), but while nothing runs
     some idle device gets work. Randomness comes from a generator seeded with `snapshot.seed`.
-    Checked by tests/contract/test_policies.py.
+    A policy that can aim at different things has `objectives` besides: its options by name of
+    objective, for `--objective` (`registry.aim`). Checked by tests/contract/test_policies.py.
     """
 
     @property

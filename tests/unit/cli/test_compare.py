@@ -90,6 +90,18 @@ def test_the_table_says_simulated_and_shows_the_simulators_own_error() -> None:
     assert "1.00 of the run" in result.output
 
 
+@pytest.mark.usefixtures("run")
+def test_an_objective_goes_to_the_policies_that_take_one() -> None:
+    """They say so in their rows; where none of them does, that is an error."""
+    result = call("last", "--policies", "eft,foresight", "--objective", "mean", "--json")
+    found = msgspec.json.decode(result.output, type=Comparison)
+    named = [row.policy for row in found.rows]
+    assert named == ["late-eft", "late-eft", "eft", "foresight for mean"]
+    refused = call("last", "--policies", "eft,late-eft", "--objective", "mean")
+    assert isinstance(refused.exception, FateError)
+    assert "policy 'eft' takes no objective" in str(refused.exception)
+
+
 def test_what_is_repeated_of_a_run_that_went_wrong_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import ended, listening
 
 from fate.drivers.tool_pool import ToolPool
 from fate.workflow.own_code import OwnCall, ToolError
@@ -48,14 +48,6 @@ def gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state == "Z"
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def in_pool(work: Callable[[ToolPool], Coroutine[None, None, Any]], size: int = 4) -> Any:
@@ -102,14 +94,12 @@ def test_a_process_is_kept_and_reused_and_calls_run_side_by_side(folder: Path) -
     async def work(pool: ToolPool) -> None:
         first = await pool.run(call(folder, "pid"))
         assert await pool.run(call(folder, "pid")) == first
-        spans = [
-            json.loads(each)
-            for each in await asyncio.gather(
-                *[pool.run(call(folder, "nap", {"seconds": 0.3})) for _ in range(2)]
-            )
-        ]
-        assert max(began for began, _ in spans) < min(ended for _, ended in spans)
-        assert len(pool.pids) == 2
+        one, other = (str(folder / name) for name in ("one", "other"))
+        os.mkfifo(one)
+        os.mkfifo(other)
+        ways = [{"here": one, "there": other}, {"here": other, "there": one}]
+        met = await asyncio.gather(*[pool.run(call(folder, "meet", way)) for way in ways])
+        assert met == ["true", "true"] and len(pool.pids) == 2
 
     in_pool(work, size=2)
 
@@ -219,22 +209,22 @@ def test_what_hangs_is_killed_with_all_it_started(folder: Path) -> None:
     file = folder / "pids"
 
     async def work(pool: ToolPool) -> None:
-        task = asyncio.create_task(pool.run(call(folder, "hang_with_child", {"file": str(file)})))
-        await asyncio.to_thread(eventually, file.exists)
-        pids = [int(each) for each in file.read_text().split()]
+        with listening(file) as line:
+            own = call(folder, "hang_with_child", {"file": str(file)})
+            task = asyncio.create_task(pool.run(own))
+            tool, child = [int(each) for each in (await asyncio.to_thread(line)).split()]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert gone(pids[0]) and not pool.pids
-        await asyncio.to_thread(eventually, lambda: gone(pids[1]))
+        assert gone(tool) and not pool.pids
+        await asyncio.to_thread(ended, child)
 
     in_pool(work)
 
 
 def test_children_do_not_outlive_the_pool(folder: Path) -> None:
     """Those of a call that succeeded, too."""
-    child = result(call(folder, "leave_child"))
-    eventually(lambda: gone(child))
+    ended(result(call(folder, "leave_child")))
 
 
 def test_a_fork_that_comes_back_answers_once(folder: Path) -> None:
@@ -265,9 +255,10 @@ def test_waiting_for_a_slot_can_be_cancelled(folder: Path) -> None:
 
     async def work(pool: ToolPool) -> None:
         started = folder / "started"
-        first = asyncio.create_task(pool.run(call(folder, "hang", {"started": str(started)})))
-        second = asyncio.create_task(pool.run(call(folder, "pid")))
-        await asyncio.to_thread(eventually, started.exists)
+        with listening(started) as line:
+            first = asyncio.create_task(pool.run(call(folder, "hang", {"started": str(started)})))
+            second = asyncio.create_task(pool.run(call(folder, "pid")))
+            await asyncio.to_thread(line)
         second.cancel()
         first.cancel()
         await asyncio.gather(first, second, return_exceptions=True)
@@ -298,15 +289,15 @@ asyncio.run(main())
 def parent(folder: Path) -> Generator[tuple["subprocess.Popen[bytes]", list[int]]]:
     """Run a process that waits for a tool that waits for its child; yield it and their ids."""
     file = folder / "pids"
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(folder), str(file)], stderr=subprocess.DEVNULL
-    )
-    try:
-        eventually(lambda: file.exists() or process.poll() is not None, 30.0)
-        yield process, [int(each) for each in file.read_text().split()]
-    finally:
-        process.kill()
-        process.wait()
+    with listening(file) as line:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PARENT, str(folder), str(file)], stderr=subprocess.DEVNULL
+        )
+        try:
+            yield process, [int(each) for each in line().split()]
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -315,4 +306,5 @@ def test_nothing_outlives_a_killed_parent(folder: Path, number: signal.Signals) 
     with parent(folder) as (process, pids):
         assert not any(gone(pid) for pid in pids)
         os.kill(process.pid, number)
-        eventually(lambda: all(gone(pid) for pid in pids))
+        for pid in pids:
+            ended(pid)

@@ -1,10 +1,20 @@
 """Options of the `foresight` policy."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from fate.domain.errors import FateError
+
+#: Weights beside the makespan by what is aimed at. `mean` and `tail` outweigh it, which is left to
+#: decide between plans that are alike in them.
+OBJECTIVES: Mapping[str, Mapping[str, float]] = {
+    "makespan": {"mean": 0.0, "tail": 0.0},
+    "mean": {"mean": 10.0, "tail": 0.0},
+    "tail": {"mean": 0.0, "tail": 10.0},
+    "balanced": {"mean": 1.0, "tail": 1.0},
+}
 
 
 class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,8 @@ estimates only. At every decision:
 With `projections` 0 and no `challenge` what is left is the best of the greedy plans.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import I64, Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
-from fate.policy.foresight.options import ForesightOptions, read_options
+from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
 from fate.policy.foresight.rollout import roll_out
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
@@ -52,6 +53,7 @@ class ForesightPolicy:
     eager = False
     inline = False
     lookahead: Lookahead = "all"
+    objectives: ClassVar[Mapping[str, Mapping[str, float]]] = OBJECTIVES
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
         self.options: ForesightOptions = read_options(options)
