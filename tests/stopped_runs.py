@@ -54,7 +54,7 @@ async def run_to_end(path: Path, of: Job, **options: Any) -> Finished:
     return await run_job(of, opened, Choice(), profile=profile, journal_path=path, **options)
 
 
-def killed_copies(tmp_path: Path, of: Job) -> tuple[Finished, list[Path]]:
+def killed_copies(tmp_path: Path, of: Job, **options: Any) -> tuple[Finished, list[Path]]:
     """Run a job; return it with copies of its files as a kill after each record leaves them."""
     path, copies = tmp_path / "whole" / "run.sqlite", list[Path]()
 
@@ -65,4 +65,4 @@ def killed_copies(tmp_path: Path, of: Job) -> tuple[Finished, list[Path]]:
             shutil.copy(file, folder / file.name)
         copies.append(folder / path.name)
 
-    return asyncio.run(run_to_end(path, of, on_record=copy)), copies
+    return asyncio.run(run_to_end(path, of, on_record=copy, **options)), copies

@@ -364,9 +364,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._send(self.ledger.item_done(data.draw(st.sampled_from(busy)), seconds))
 
     @precondition(lambda self: self.ledger.running)
-    @rule(data=st.data(), how=st.sampled_from(["retry", "final", "lie", "cancelled"]))
+    @rule(data=st.data(), how=st.sampled_from(["retry", "final", "lie", "cancelled", "busy"]))
     def fail(self, data: st.DataObject, how: str) -> None:
-        """An activity fails, is reported done with items open, or is cancelled unasked."""
+        """An activity fails, also to be left alone, is done with items open, or is cancelled."""
         activity = self._any_running(data)
         lie = how == "lie" and bool(self.ledger.items_left.get(activity))
         self.ledger.end(activity, well=False)
@@ -375,7 +375,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         elif lie:
             self._send(Done(activity=activity))
         else:
-            self._send(Failed(activity=activity, reason="broken", retryable=how != "final"))
+            wait_s = 7.0 if how == "busy" else 0.0
+            self._send(
+                Failed(activity=activity, reason="broken", retryable=how != "final", wait_s=wait_s)
+            )
 
     @precondition(lambda self: self.ledger.cancelling)
     @rule(data=st.data())

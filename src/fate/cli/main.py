@@ -4,6 +4,7 @@ Only the command that is called is imported; the others are stubs with a name an
 """
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -67,14 +68,37 @@ def main() -> None:
     # Shells start background jobs with SIGINT ignored; whoever sends it means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    code: str | int | None = 0
     try:
         application(command)(prog_name="fate")
+    except SystemExit as end:
+        code = end.code
     except FateError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    _leave(code)
+
+
+def _leave(code: str | int | None) -> None:
+    """Exit; after a run, let a kernel be compiled to its end, or runs this short never have one.
+
+    Where nobody waits for it the interpreter is not taken down in order: that would crash.
+    """
+    warm = sys.modules.get("fate.drivers.warm")
+    if warm is None or not warm.warming() or not isinstance(code, int | None):
+        sys.exit(code)
+    try:
+        if code in (None, 0, 1):
+            print("compiling the planner's kernel, once; Ctrl-C skips it", file=sys.stderr)
+            warm.wait()
+    except KeyboardInterrupt:
+        pass
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def _version(wanted: bool) -> None:

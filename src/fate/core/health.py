@@ -5,6 +5,9 @@
       |                  +----- the trial fails or is slow -----+  (the next cool-down is doubled)
       +------------------------ the trial goes well ------------+
 
+A device that asks to be left alone (`Failed.wait_s`) is open for as long, too, and nobody tries it
+earlier: it is busy, and neither it nor its work has failed.
+
 A breaker trips after `breaker_failures` pieces of work failed in a row, after two items in a row
 that were too slow, or over one step that takes too long (`watch` says what is too slow or long).
 Work that fails on several devices is at fault itself: it counts against none of them.
@@ -19,7 +22,7 @@ from fate.domain.messages import Command, Drained, Readmitted
 from fate.domain.state import DeviceState
 
 BreakerState: TypeAlias = Literal["closed", "open", "half-open"]
-Fault: TypeAlias = Literal["failing", "slow"]
+Fault: TypeAlias = Literal["failing", "slow", "busy"]
 #: What failed or was slow: an item, or an activity without one.
 WorkId: TypeAlias = tuple[str, int]
 
@@ -35,7 +38,7 @@ class Breaker:
 
     `failed` is the work that failed in a row, `slow` counts slow items in a row; `trips` counts
     drains in a row without a trial that went well. `until_s` is when an open breaker's cool-down
-    is over, `fault` and `reason` why it tripped.
+    is over, `fault` and `reason` why it tripped, `asked_s` when it asked to be left alone first.
     """
 
     state: BreakerState = "closed"
@@ -45,6 +48,7 @@ class Breaker:
     trips: int = 0
     until_s: float = float("inf")
     reason: str = ""
+    asked_s: float = float("inf")
 
 
 class Health:
@@ -101,15 +105,22 @@ class Health:
         breaker = self.breakers[d]
         if breaker.state == "open":
             return
-        self.open += 1
         cool_down_s = self._options.cool_down_s * min(2**breaker.trips, _LONGEST)
-        breaker.state, breaker.fault, breaker.slow = "open", fault, 0
-        breaker.reason = f"{fault}: {reason}"
         breaker.trips += 1
-        breaker.until_s = now_s + cool_down_s
-        self._states[d].most_calls = 0
-        name = self._states[d].device.id
-        self._outbox.append(Drained(device=name, reason=breaker.reason, until_s=breaker.until_s))
+        self._open(d, fault, reason, now_s + cool_down_s)
+
+    def rest(self, d: int, wait_s: float, reason: str, now_s: float) -> bool:
+        """Leave a device alone that asks for it; tell whether that is credible: not for ever."""
+        breaker = self.breakers[d]
+        asked_s, until_s = min(breaker.asked_s, now_s), now_s + wait_s
+        if until_s > asked_s + self._options.max_rest_s:
+            return False
+        breaker.asked_s = asked_s
+        if breaker.state != "open":
+            self._open(d, "busy", reason, until_s)
+        elif until_s > breaker.until_s:
+            breaker.until_s = until_s
+        return True
 
     def cooled(self, now_s: float) -> bool:
         """Devices whose cool-down is over may take one call, as a trial; tell if there were any."""
@@ -123,6 +134,15 @@ class Health:
         self.breakers[d].state = "half-open"
         self.open -= 1
         self._states[d].most_calls = 1
+
+    def _open(self, d: int, fault: Fault, reason: str, until_s: float) -> None:
+        breaker = self.breakers[d]
+        self.open += 1
+        breaker.state, breaker.fault, breaker.slow = "open", fault, 0
+        breaker.reason, breaker.until_s = f"{fault}: {reason}", until_s
+        self._states[d].most_calls = 0
+        name = self._states[d].device.id
+        self._outbox.append(Drained(device=name, reason=breaker.reason, until_s=until_s))
 
     def _close(self, d: int) -> None:
         self.breakers[d] = Breaker()

@@ -194,7 +194,10 @@ def _check_totals(core: Scheduler) -> None:
 
 
 def _check_progress(core: Scheduler) -> None:
-    """Work left means that something runs, is planned, is expanded, or waits for a device."""
+    """Work left means that something runs, is planned, is expanded, or waits for a device.
+
+    A device that asked to be left alone is waited for, too.
+    """
     lifecycle, fleet = core.lifecycle, core.fleet
     if not lifecycle.open_workflows or fleet.chains or core.planning:
         return
@@ -208,6 +211,9 @@ def _check_progress(core: Scheduler) -> None:
     for ready in lifecycle.pool:
         model = models[ready.work.model]
         hosts = [
-            s.device.id for s in devices if s.healthy and fleet.cluster.supports(s.device, model)
+            s.device.id
+            for s, breaker in zip(devices, core.watch.health.breakers, strict=True)
+            if s.healthy and not (breaker.state == "open" and breaker.fault == "busy")
+            if fleet.cluster.supports(s.device, model)
         ]
         assert not hosts, f"{ready.chunk} could run on {hosts}, yet nothing is being decided"

@@ -295,7 +295,9 @@ class Lifecycle:
     def _expand(self, instance: Instance) -> None:
         instance.status = "expanding"
         instance.before = look_back(instance)
-        self._outbox.append(Expand(instance=instance.id))
+        left = instance.parents if instance.parents_left else ()
+        still_open = tuple([parent.id for parent in left if not parent.ended])
+        self._outbox.append(Expand(instance=instance.id, open=still_open))
 
     def _finish_if_done(self, instance: Instance) -> None:
         if not instance.open_items and instance.status == "open":

@@ -30,6 +30,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
             bound.
         slow_factor: a device this many times slower than it should be is drained.
         breaker_failures: failures in a row after which a device is drained.
+        max_rest_s: for how long in all a device may ask to be left alone before it is taken for one
+            that fails [s].
         cool_down_s: how long a drained device rests before it is tried again [s]; doubles each
             time it fails the trial.
     """
@@ -54,12 +56,14 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     slow_factor: float = 5.0
     breaker_failures: int = 3
     cool_down_s: float = 10.0
+    max_rest_s: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse values that would stop the scheduler."""
         if self.max_attempts < 1 or self.frontier_max < 1 or self.frontier_per_device < 1:
             raise FateError("options: max_attempts and the frontier bounds must be at least 1")
-        times = (self.chunk_s, self.plan_grace_s, self.retry_backoff_s, *self.max_wait_s.values())
+        times = (self.chunk_s, self.plan_grace_s, self.retry_backoff_s, self.max_rest_s)
+        times += tuple(self.max_wait_s.values())
         if not all(seconds >= 0 for seconds in times):
             raise FateError("options: times must not be negative")
         if self.retry_budget < 0:

@@ -258,7 +258,7 @@ class Scheduler:
             self.fleet.move_failed(chain, now_s)
             return
         ended = self.fleet.step_failed(chain, now_s)
-        if chain.cancelling:
+        if chain.cancelling or self.watch.rest(d, event, now_s):
             self._attempts.drop(ended, now_s)
             return
         for other in ended[1:]:

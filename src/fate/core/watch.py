@@ -14,7 +14,7 @@ from fate.core.health import Fault, Health, WorkId
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
 from fate.cost.terms import decode_seconds, prefill_seconds
-from fate.domain.messages import ItemDone
+from fate.domain.messages import Failed, ItemDone
 from fate.domain.state import DeviceState
 
 _INF = float("inf")
@@ -78,6 +78,10 @@ class Watch:
             count = len(self.health.breakers[d].failed)
             what = f"{count} failure{'s' if count > 1 else ''} in a row, the last: {reason}"
             self._drain(d, "failing", what, now_s)
+
+    def rest(self, d: int, event: Failed, now_s: float) -> bool:
+        """Leave a device alone where that is all its failure says; tell whether it is."""
+        return event.wait_s > 0 and self.health.rest(d, event.wait_s, event.reason, now_s)
 
     def lost(self, d: int, reason: str, now_s: float) -> None:
         """A device was lost; one that is lost again and again is not trusted when it is back."""
@@ -206,10 +210,11 @@ class Watch:
         tried = False
         for m, hosts in enumerate(self._hosts):
             up = [d for d in hosts if self._states[d].healthy]
-            if not up or any(self.health.breakers[d].state != "open" for d in up):
+            if any(self.health.breakers[d].state != "open" for d in up):
                 continue
-            if any(ready.work.model == m for ready in self.lifecycle.pool):
-                first = min(up, key=lambda d: (self.health.breakers[d].until_s, d))
+            doubted = [d for d in up if self.health.breakers[d].fault != "busy"]
+            if doubted and any(ready.work.model == m for ready in self.lifecycle.pool):
+                first = min(doubted, key=lambda d: (self.health.breakers[d].until_s, d))
                 self.health.try_again(first)
                 tried = True
         return tried

@@ -100,12 +100,14 @@ class Done(Message, frozen=True, kw_only=True):
 class Failed(Message, frozen=True, kw_only=True):
     """An activity ended badly; items reported before stay done.
 
-    `retryable` is False where another attempt must end the same way.
+    `retryable` is False where another attempt must end the same way. `wait_s` is for how long the
+    device asks to be left alone, which is nobody's failure; 0 where it does not.
     """
 
     activity: ActivityId
     reason: str
     retryable: bool = True
+    wait_s: float = 0.0
 
 
 class Cancelled(Message, frozen=True, kw_only=True):
@@ -203,10 +205,12 @@ Event: TypeAlias = (
 class Expand(Message, frozen=True, kw_only=True):
     """Render an instance whose parents are done, or ask a loop for its next round.
 
+    `open` are parents that a join does not wait for: whatever comes of them, it does not see it.
     Answered by `Expanded`, `Skipped`, `Revealed` (groups only) or `ExpandFailed`.
     """
 
     instance: InstanceId
+    open: tuple[InstanceId, ...] = ()
 
 
 class Reuse(Message, frozen=True, kw_only=True):
@@ -350,24 +354,6 @@ class WorkflowEnded(Message, frozen=True, kw_only=True):
     reason: str = ""
 
 
-Command: TypeAlias = (
-    Expand
-    | RequestPlan
-    | Reuse
-    | Dropped
-    | Drained
-    | Readmitted
-    | Load
-    | Unload
-    | Move
-    | Warm
-    | Call
-    | RunTool
-    | Cancel
-    | WakeAt
-    | WorkflowEnded
-)
-
 #: The commands an engine or a tool runner executes; each ends in exactly one outcome event.
 Activity: TypeAlias = Load | Unload | Move | Warm | Call | RunTool
 #: `RequestPlan` is derived, hence absent from journals and decision logs.
@@ -387,6 +373,7 @@ LoggedCommand: TypeAlias = (
     | WakeAt
     | WorkflowEnded
 )
+Command: TypeAlias = LoggedCommand | RequestPlan
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

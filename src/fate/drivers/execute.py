@@ -18,6 +18,7 @@ from fate.domain.messages import (
     Done,
     Dropped,
     Event,
+    Expand,
     Expanded,
     ExpandFailed,
     Failed,
@@ -34,7 +35,7 @@ from fate.domain.messages import (
 from fate.drivers.recover import without_finished
 from fate.drivers.states import States
 from fate.drivers.tool_pool import ToolPool
-from fate.engines.base import CallRequest, CallResult, DeviceLostError, Engine
+from fate.engines.base import BusyError, CallRequest, CallResult, DeviceLostError, Engine
 
 if TYPE_CHECKING:
     from fate.workflow.own_code import OwnCall
@@ -183,9 +184,12 @@ class Executor:
             for work in works:
                 work.recall(message)
 
-    def expand(self, instance: InstanceId) -> Event:
+    def expand(self, command: Expand) -> Event:
         """Render an instance whose parents are done."""
-        event = self.work_of(instance).expand(instance)
+        work = self.work_of(command.instance)
+        if command.open:
+            work.recall(command)
+        event = work.expand(command.instance)
         return without_finished(event, self._finished, self._gone) if self._finished else event
 
     def reuse(self, command: Reuse) -> None:
@@ -224,6 +228,8 @@ class Executor:
             assert not isinstance(command, RunTool)
             self.states.forget(command.device)
             return DeviceLost(device=command.device, reason=str(error))
+        except BusyError as error:
+            return Failed(activity=activity, reason=str(error), wait_s=error.wait_s)
         except FateError as error:
             return Failed(activity=activity, reason=str(error), retryable=error.retryable)
 

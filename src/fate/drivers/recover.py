@@ -18,7 +18,6 @@ from fate.domain.messages import (
     Command,
     Dropped,
     Event,
-    Expand,
     Expanded,
     Record,
     Resumed,
@@ -127,8 +126,8 @@ def _unanswered(found: Survey) -> tuple[Command, ...]:
     """
     effects = [command for command in found.last if isinstance(command, Reuse | Dropped)]
     asked = [
-        Expand(instance=instance)
-        for instance in found.unanswered
+        command
+        for instance, command in found.unanswered.items()
         if instance.rpartition("/")[0] not in found.ended
     ]
     return (*effects, *asked, *[WakeAt(at_s=at_s) for at_s in found.alarms])

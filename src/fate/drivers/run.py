@@ -245,8 +245,8 @@ class Runtime:
         match command:
             case RequestPlan():
                 self._request_plan(command)
-            case Expand(instance=instance):
-                self.post(self._executor.expand(instance))
+            case Expand():
+                self.post(self._executor.expand(command))
             case WakeAt(at_s=at_s):
                 self._help(self._wake(at_s))
             case CancelCommand(activity=activity):

@@ -55,7 +55,7 @@ class Survey:
     plan: int = 0
     submitted: dict[str, None] = field(default_factory=dict[str, None])
     ended: dict[str, WorkflowEnded] = field(default_factory=dict[str, WorkflowEnded])
-    unanswered: dict[InstanceId, None] = field(default_factory=dict[InstanceId, None])
+    unanswered: dict[InstanceId, Expand] = field(default_factory=dict[InstanceId, Expand])
     alarms: dict[float, None] = field(default_factory=dict[float, None])
     finished: dict[InstanceId, set[int]] = field(default_factory=dict[InstanceId, set[int]])
     begun: set[tuple[InstanceId, int]] = field(default_factory=set[tuple[InstanceId, int]])
@@ -136,7 +136,9 @@ class Survey:
     def _command(self, command: Command) -> None:
         match command:
             case Expand(instance=instance):
-                self.unanswered[instance] = None
+                self.unanswered[instance] = command
+                if command.open:
+                    self.told.append(command)
             case WakeAt(at_s=at_s):
                 self.alarms[at_s] = None
             case WorkflowEnded(workflow=workflow):

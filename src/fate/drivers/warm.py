@@ -1,5 +1,6 @@
 """Brings the compiled kernel up beside the first decisions, which the reference takes."""
 
+import atexit
 import os
 import threading
 from pathlib import Path
@@ -8,6 +9,24 @@ from platformdirs import user_cache_path
 
 from fate.policy.base import Policy
 from fate.policy.kernel import backend
+
+#: Warm-ups of this process.
+_threads: list[threading.Thread] = []
+
+
+def warming() -> bool:
+    """Whether a kernel is being compiled: the interpreter must not be taken down under it.
+
+    LLVM's own end would crash in the thread that compiles, and take the exit code along.
+    """
+    return any(thread.is_alive() for thread in _threads)
+
+
+@atexit.register
+def wait() -> None:
+    """Wait until none is."""
+    for thread in _threads:
+        thread.join()
 
 
 def start_warm_up(policy: Policy) -> threading.Thread | None:
@@ -27,4 +46,5 @@ def start_warm_up(policy: Policy) -> threading.Thread | None:
         daemon=True,
     )
     thread.start()
+    _threads.append(thread)
     return thread

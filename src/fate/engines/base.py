@@ -26,6 +26,16 @@ class EngineError(FateError):
         super().__init__(message)
 
 
+class BusyError(EngineError):
+    """A server asks to be left alone for `wait_s` seconds; neither it nor the call has failed."""
+
+    code = "busy"
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
+
+
 class DeviceLostError(EngineError):
     """The device process or server is gone, and with it everything it held."""
 

@@ -13,6 +13,7 @@ import aiohttp
 from fate.domain.catalog import Device, Model
 from fate.domain.errors import FateError
 from fate.engines.base import (
+    BusyError,
     CallRequest,
     CallResult,
     Capabilities,
@@ -35,6 +36,8 @@ PASSING = (408, 409, 425, 429)
 ABSENT = (400, 404, 405, 501)
 #: Pieces of a stream for each token asked for, at most: some servers send a token in parts.
 PIECES_PER_TOKEN = 8
+#: A server that asks to wait 0 s is not asked again at the same instant [s].
+SHORTEST_WAIT_S = 0.1
 #: Bytes read at most of an error.
 LONGEST_ERROR = 4_096
 #: A server that does not even take a connection by then is not there [s].
@@ -51,7 +54,7 @@ class OpenAIEngine:
     task is that. Answers are streamed, which tells prefill from decode and lets the server notice a
     cancelled call. Usage is taken from the server where it reports it and estimated from lengths
     otherwise. `exact_tokens` is a wish: the API has no way to ask for it. Where the server says how
-    long to wait before a call (`Retry-After`), all calls wait that long: it is not a failure.
+    long to wait before a call (`Retry-After`), that is a `BusyError`: nobody waits in here.
 
     Args:
         device: where calls are counted; its `slots` are how many calls the server takes at once.
@@ -59,8 +62,7 @@ class OpenAIEngine:
         sources: the server's name of each model.
         base_url: the API's address, `http://host:port/v1`.
         api_key_env: name of the environment variable that holds the key, empty for none.
-        silence_s: how long the server may say nothing, before and during an answer, or make a call
-            wait [s].
+        silence_s: how long the server may say nothing, before and during an answer [s].
     """
 
     def __init__(
@@ -84,7 +86,6 @@ class OpenAIEngine:
         )
         self._session: aiohttp.ClientSession | None = None
         self._refused: set[str] = set()
-        self._not_before_s = 0.0
 
     @property
     def info(self) -> EngineInfo:
@@ -140,56 +141,33 @@ class OpenAIEngine:
             return await self._embed(request)
         path = "/chat/completions" if request.chat else "/completions"
         body = request_body(request, self._names[request.model])
-        give_up_s = time.monotonic() + self._silence_s
         while True:
             sent = {name: value for name, value in body.items() if name not in self._refused}
-            started = await self._turn()
+            started = time.perf_counter()
             try:
                 async with self._http("POST", path, sent) as response:
                     answer = await self._read(response, request, started)
             except _FieldRefusedError as refusal:
                 self._refused.add(refusal.field)
-            except _WaitError as wait:
-                self._postpone(wait, give_up_s)
             else:
                 return answer.result(request, time.perf_counter() - started)
-
-    async def _turn(self) -> float:
-        """Wait until the server is to be asked again; return when that is."""
-        left_s = self._not_before_s - time.monotonic()
-        if left_s > 0.0:
-            await asyncio.sleep(left_s)
-        return time.perf_counter()
-
-    def _postpone(self, wait: "_WaitError", give_up_s: float) -> None:
-        """Let calls wait as the server asks, or raise its answer where that takes too long."""
-        until_s = time.monotonic() + wait.seconds
-        if until_s > give_up_s:
-            raise wait.error from wait
-        self._not_before_s = max(self._not_before_s, until_s)
 
     async def _embed(self, request: CallRequest) -> CallResult:
         """Ask for the vector of one text."""
         text = text_of(request)
         body = {"model": self._names[request.model], "input": text}
-        give_up_s = time.monotonic() + self._silence_s
-        while True:
-            started = await self._turn()
-            try:
-                async with self._http("POST", "/embeddings", body) as response:
-                    vector, prompt_tokens = await self._vector(response)
-            except _WaitError as wait:
-                self._postpone(wait, give_up_s)
-                continue
-            return CallResult(
-                text="",
-                prompt_tokens=prompt_tokens or estimated_tokens(len(text)),
-                cached_tokens=0,
-                output_tokens=0,
-                prefill_s=time.perf_counter() - started,
-                decode_s=0.0,
-                vector=vector,
-            )
+        started = time.perf_counter()
+        async with self._http("POST", "/embeddings", body) as response:
+            vector, prompt_tokens = await self._vector(response)
+        return CallResult(
+            text="",
+            prompt_tokens=prompt_tokens or estimated_tokens(len(text)),
+            cached_tokens=0,
+            output_tokens=0,
+            prefill_s=time.perf_counter() - started,
+            decode_s=0.0,
+            vector=vector,
+        )
 
     async def _vector(self, response: aiohttp.ClientResponse) -> tuple[tuple[float, ...], int]:
         """Return a vector and how long the server says its text is, 0 if it does not."""
@@ -330,26 +308,16 @@ class OpenAIEngine:
         if path == "/models" and status in ABSENT:
             return _NotListedError()
         hint = "; set `api_key_env` to the variable with the key" if status in (401, 403) else ""
-        error = EngineError(
-            f"{self._where}: {path} answers {status}{hint}: {one_line(text)}",
-            retryable=status >= 500 or status in PASSING,
-        )
+        what = f"{self._where}: {path} answers {status}{hint}: {one_line(text)}"
+        passing = status >= 500 or status in PASSING
         wait_s = retry_after_s(response.headers.get("Retry-After", ""))
-        return (
-            _WaitError(error, wait_s) if wait_s is not None and body and error.retryable else error
-        )
+        if wait_s is not None and body and passing:
+            return BusyError(f"{what}; it asks to wait {wait_s:g} s", max(wait_s, SHORTEST_WAIT_S))
+        return EngineError(what, retryable=passing)
 
 
 class _NotListedError(Exception):
     """The server has no list of models."""
-
-
-class _WaitError(Exception):
-    """The server says how long to wait before the same call; `error` is what it answered."""
-
-    def __init__(self, error: EngineError, seconds: float) -> None:
-        self.error, self.seconds = error, seconds
-        super().__init__(str(error))
 
 
 class _FieldRefusedError(Exception):

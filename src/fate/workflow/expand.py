@@ -24,6 +24,7 @@ from fate.domain.messages import (
     Command,
     Dropped,
     Event,
+    Expand,
     Expanded,
     ExpandFailed,
     Resumed,
@@ -155,20 +156,23 @@ class Expander:
         return as_text(spec.default) if plain else encode(spec.default)
 
     def recall(self, message: Event | Command) -> None:
-        """Take note of what a former process recorded, for what outputs alone do not tell.
+        """Take note of what outputs alone do not tell, now or of what a former process recorded.
 
-        Which items were dropped without a default, how many rounds were begun, and which calls
-        were known, so that those identical to them are found as before. Other messages
-        and other workflows' mean nothing here. A run that begins afresh asks for all rounds again.
+        What a join did not wait for, which it does not see although it may be finished since; which
+        items were dropped without a default, how many rounds were begun, and which calls were
+        known, so that those identical to them are found as before. Other messages and other
+        workflows' mean nothing here. A run that begins afresh asks for all rounds again.
         """
         if isinstance(message, Resumed):
             self._afresh = message.afresh
             return
-        if not isinstance(message, Dropped | Expanded | Revealed):
+        if not isinstance(message, Expand | Dropped | Expanded | Revealed):
             return
         if not message.instance.startswith(f"{self.workflow_id}/"):
             return
-        if isinstance(message, Expanded):
+        if isinstance(message, Expand):
+            self._values.hidden.setdefault(message.instance, frozenset(message.open))
+        elif isinstance(message, Expanded):
             self._recall_calls(message.instance)
         elif isinstance(message, Dropped):
             self._values.dropped.add((message.instance, message.item))

@@ -60,14 +60,15 @@ class MemoryOutputs:
 class Names:
     """From where a template is read.
 
-    `variable` is the name of the map's own item, "" outside of maps. `partial` hides the outputs
-    of stages that are not over: with `join`, a stage may start before them.
+    `variable` is the name of the map's own item, "" outside of maps. `partial`: with `join`, a
+    stage may start before others are over; it does not see these, nor what is in `hidden`.
     """
 
     frame: Frame | None = None
     variable: str = ""
     item: Any = None
     partial: bool = False
+    hidden: frozenset[InstanceId] = frozenset()
 
 
 class Values:
@@ -84,6 +85,8 @@ class Values:
         self.places = Places(program, workflow)
         #: Items given up, of groups too; those with a default are stored as well.
         self.dropped: set[tuple[InstanceId, int]] = set()
+        #: What instances and groups do not see: it was open when they began.
+        self.hidden: dict[InstanceId, frozenset[InstanceId]] = {}
         self.outputs = outputs
         self._kept: dict[InstanceId, Json] = {}
         self._elements: dict[InstanceId, list[Any]] = {}
@@ -151,7 +154,15 @@ class Values:
         spec, frame = place.stage.spec, place.frame
         partial = place.stage.required or any(f.group.stage.required for f in outwards(frame))
         own = spec.map.item if spec.map and not isinstance(spec, GroupStage) else ""
-        return Names(frame, own, item, bool(partial))
+        around = (place.instance, *[f.group.instance for f in outwards(frame)])
+        hidden = frozenset[InstanceId]().union(*[self.hidden.get(i, ()) for i in around])
+        return Names(frame, own, item, bool(partial), hidden)
+
+    def sees(self, names: Names, place: Place) -> bool:
+        """Return whether the output of a stage is shown."""
+        if not names.partial:
+            return True
+        return place.instance not in names.hidden and self.settled().is_over(place)
 
     def context(self, names: Names, references: References) -> dict[str, Any]:
         """Return everything a template may name, as far as it does."""
@@ -188,9 +199,7 @@ class Values:
                 text = as_text(self._named(name, names))
             case OutputPiece(stage, separator):
                 place = self.places.find(stage, names.frame)
-                if names.partial and not self.settled().is_over(place):
-                    return []
-                return self.keyed(place, separator)
+                return self.keyed(place, separator) if self.sees(names, place) else []
             case PreviousPiece():
                 before = _round_before(names.frame)
                 return [] if before is None else self._frame_texts(before)
@@ -323,9 +332,8 @@ class _Stages(Mapping[str, Mapping[str, Any]]):
 
     def __getitem__(self, name: str) -> Mapping[str, Any]:
         place = self._values.places.find(name, self._names.frame)
-        if self._names.partial and not self._values.settled().is_over(place):
-            return {"output": None}
-        return {"output": self._values.value(place)}
+        seen = self._values.sees(self._names, place)
+        return {"output": self._values.value(place) if seen else None}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values.program.stages)

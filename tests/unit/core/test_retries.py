@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.by_hand import ByHand, first
-from tests.graphs import cluster, map_reduce
+from tests.graphs import chain, cluster, map_reduce
 
 from fate.core.delays import Delayed, Delays, pause_s
 from fate.core.options import SchedulerOptions
@@ -13,6 +13,7 @@ from fate.domain.graph import Chunk, Graph, Stage
 from fate.domain.messages import (
     Call,
     DeviceLost,
+    Drained,
     Failed,
     ItemDone,
     Load,
@@ -114,6 +115,49 @@ def test_a_workflow_that_ends_takes_its_pauses_along() -> None:
     hand.send(Woke(at_s=due_s), at_s=due_s)
     assert hand.core.finished
     assert not len(hand.core.lifecycle.pool)
+
+
+def test_a_device_that_asks_to_wait_is_left_alone_as_long() -> None:
+    """Nobody is charged; the call may go elsewhere at once, and back when the time is over."""
+    hand, call = mapping(max_attempts=1)
+    hand.send(Failed(activity=call.activity, reason="slow down", wait_s=30.0))
+    until_s = hand.now_s + 30.0
+    drained = hand.one(Drained)
+    assert (drained.device, drained.until_s) == ("d0", until_s)
+    assert drained.reason == "busy: slow down"
+    entry = hand.core.lifecycle.pool.get(first("w", "notes", 0, 2))
+    assert entry is not None and not entry.avoid
+    assert hand.core.fleet.free_slots(0) == 0 and hand.core.fleet.free_slots(1) > 0
+    hand.send(Woke(at_s=until_s), at_s=until_s)
+    assert hand.core.fleet.free_slots(0) == 1
+    hand.none(WorkflowEnded)
+
+
+def test_the_only_device_is_not_tried_before_it_said() -> None:
+    """Slow is better than none, but a server that wants to be left alone would refuse again."""
+    hand = ByHand(cluster(devices=1))
+    hand.submit(chain("w", "A"))
+    hand.plan((first("w", "s0"),))
+    hand.loaded(hand.one(Load))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="slow down", wait_s=30.0))
+    until_s = hand.now_s + 30.0
+    hand.send(Woke(at_s=until_s - 1.0), at_s=until_s - 1.0)
+    hand.none(Call)
+    hand.send(Woke(at_s=until_s), at_s=until_s)
+    hand.plan((first("w", "s0"),))
+    hand.finished(hand.one(Call))
+    assert hand.one(WorkflowEnded).status == "ok"
+
+
+def test_a_device_that_asks_to_wait_for_ever_fails() -> None:
+    """After `max_rest_s` in all it is a failure like others."""
+    hand, call = mapping(max_attempts=1, max_rest_s=40.0)
+    hand.send(Failed(activity=call.activity, reason="slow down", wait_s=30.0))
+    until_s = hand.now_s + 30.0
+    hand.send(Woke(at_s=until_s), at_s=until_s)
+    hand.plan((first("w", "notes", 0, 2),))
+    hand.send(Failed(activity=hand.one(Call).activity, reason="slow down", wait_s=30.0))
+    assert "attempt 1 of 1" in hand.one(WorkflowEnded).reason
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,16 @@
 import asyncio
 import json
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 from aiohttp import web
 from tests.devices import request
-from tests.servers import Handler, call, piece, says, served, streams
+from tests.servers import Handler, call, piece, says, streams
 
 from fate.drivers.execute import nonsense_in
 from fate.engines import openai_api
-from fate.engines.base import CallResult, EngineError
+from fate.engines.base import BusyError, EngineError
 
 WHOLE = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
 #: Bytes that are no UTF-8, in more than one line.
@@ -163,39 +162,24 @@ def busy(*answers: tuple[int, str]) -> tuple[Handler, list[float]]:
     return answer, asked_s
 
 
-def test_a_server_that_asks_to_wait_is_asked_again_when_it_says() -> None:
-    """The wait is not part of the call's time; it is no failure of anybody."""
-    handler, asked_s = busy((429, "0.1"), (503, "0.1"))
-    result = call(handler)
-    assert result.text == "hi" and len(asked_s) == 3
-    assert asked_s[1] - asked_s[0] >= 0.1 and asked_s[2] - asked_s[1] >= 0.1
-    assert result.prefill_s + result.decode_s < 0.1
+@pytest.mark.parametrize(("status", "wait", "wait_s"), [(429, "30", 30.0), (503, "0", 0.1)])
+def test_a_server_that_asks_to_wait_is_not_asked_again_in_here(
+    status: int, wait: str, wait_s: float
+) -> None:
+    """It says for how long; the core decides who waits and who goes elsewhere."""
+    handler, asked_s = busy((status, wait))
+    with pytest.raises(BusyError, match=f"answers {status}: .*slow down.*asks to wait") as error:
+        call(handler)
+    assert error.value.wait_s == wait_s and error.value.retryable and len(asked_s) == 1
 
 
-def test_all_calls_wait_for_the_same_server() -> None:
-    """The second call does not run into the same answer."""
-    handler, asked_s = busy((429, "0.2"))
-
-    async def body() -> list[str]:
-        async with served(handler) as (engine, _):
-            calls = [engine.call(request("m", "x")), later(engine.call(request("m", "y")))]
-            return [result.text for result in await asyncio.gather(*calls)]
-
-    async def later(other: Coroutine[None, None, CallResult]) -> CallResult:
-        await asyncio.sleep(0.1)  # the server has refused the first meanwhile
-        return await other
-
-    assert asyncio.run(body()) == ["hi", "hi"]
-    assert len(asked_s) == 3, "the second was sent while the server wanted to be left alone"
-    assert asked_s[1] - asked_s[0] >= 0.2
-
-
-@pytest.mark.parametrize("wait", ["30", "-1", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
-def test_waits_that_are_too_long_or_not_understood_fail_the_call(wait: str) -> None:
+@pytest.mark.parametrize("wait", ["-1", "nan", "Wed, 21 Oct 2026 07:28:00 GMT", ""])
+def test_waits_that_are_not_understood_are_failures(wait: str) -> None:
     """The core decides then; it may have another device."""
     handler, asked_s = busy((429, wait))
     with pytest.raises(EngineError, match=r"answers 429: .*slow down") as error:
-        call(handler, silence_s=2.0)
+        call(handler)
+    assert not isinstance(error.value, BusyError)
     assert error.value.retryable and len(asked_s) == 1
 
 
