@@ -54,7 +54,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What `--json` writes; the first row is the run, the second its own policy simulated.
 
-    `failures` and `losses` are the run's failed attempts and lost devices, which are repeated.
+    `failures`, `losses` and `refusals` are the run's failed attempts, lost devices and refused
+    loads, which are repeated.
     """
 
     run: str
@@ -63,6 +64,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int
     failures: int
     losses: int
+    refusals: int
     rows: tuple[Row, ...]
 
 
@@ -82,8 +84,9 @@ def compare(
 
     Graphs, prompts, what groups turned out to be, true answer lengths, tool seconds and learned
     costs are the run's. Items fail as often as they did, and devices are lost when and as long as
-    they were; refused loads and slow spells are not repeated. The simulation of the run's own
-    policy shows how far the simulator itself is off.
+    they were; loads that a device refused are refused again, by their number there. Slow spells
+    are part of the average cost. The simulation of the run's own policy shows how far the
+    simulator itself is off.
     """
     path = RunStore().find(run)
     with Journal.open(path) as journal:
@@ -97,23 +100,25 @@ def compare(
     truth = carry_over(truth, header.cluster, target)
     names = [name.strip() for name in policies.split(",") if name.strip()]
     rows = [figures(header.policy, header.cluster, [fold(header.cluster, records)], header)]
-    for name, aim in _candidates(header.policy, names, objective):
+    for name, aim in candidates(header.policy, names, objective):
         setup = replace(setup_of(header, name, aim), cluster=target, profile=known)
         row = _simulated(header, work, setup, truth, seeds)
         rows.append(msgspec.structs.replace(row, policy=f"{name} for {objective}") if aim else row)
+    again = work.mishaps.on([device.id for device in target.devices])
     result = Comparison(
         run=header.run,
         simulated=True,
         cluster="the run's own" if cluster is None else str(cluster),
         seeds=seeds,
         failures=work.mishaps.failed,
-        losses=len(work.mishaps.on([device.id for device in target.devices])),
+        losses=sum(fault.kind == "kill" for fault in again),
+        refusals=sum(fault.kind == "refuse_load" for fault in again),
         rows=tuple(_ratios(rows)),
     )
     print(msgspec.json.encode(result).decode() if json_ else text(result))
 
 
-def _candidates(
+def candidates(
     own: str, names: Sequence[str], objective: str | None
 ) -> list[tuple[str, dict[str, float]]]:
     """Return policies with the options of their aim: the run's own as it was, then those named."""
@@ -196,10 +201,11 @@ def text(result: Comparison) -> str:
         f"the simulator has the run's own policy at {own.over_run:.2f} of the run: "
         "hold others against `/ own`",
     ]
-    if result.failures or result.losses:
+    if result.failures or result.losses or result.refusals:
         attempts = f"{result.failures} attempt{'' if result.failures == 1 else 's'}"
         losses = f"{result.losses} loss{'' if result.losses == 1 else 'es'} of a device"
-        lines.append(f"went wrong in the run and does so again: {attempts}, {losses}")
+        refusals = f"{result.refusals} refused load{'' if result.refusals == 1 else 's'}"
+        lines.append(f"went wrong in the run and does so again: {attempts}, {losses}, {refusals}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
 """What went wrong in a run, read from its journal, to go wrong again in a simulation of it.
 
 Attempts at items that failed fail as often, whoever decides; devices that were lost are lost at the
-same time for as long. Refused loads and spells in which a device was slow are not repeated.
+same time for as long; the loads of a device that failed, by their number there, fail again. Spells
+in which a device was slow are not repeated: they are part of what its calls cost on average.
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from fate.domain.messages import (
     Event,
     Failed,
     ItemDone,
+    Load,
+    LoggedCommand,
     Record,
     Resumed,
     RunTool,
@@ -28,10 +31,11 @@ Item = tuple[InstanceId, int]
 
 @dataclass(slots=True)
 class Mishaps:
-    """Failed attempts by item, in order; and losses of devices."""
+    """Failed attempts by item, in order; losses of devices; loads that failed."""
 
     failures: dict[Item, list[Failed]] = field(default_factory=dict[Item, list[Failed]])
     losses: list[Fault] = field(default_factory=list[Fault])
+    refusals: list[Fault] = field(default_factory=list[Fault])
 
     @property
     def failed(self) -> int:
@@ -39,9 +43,9 @@ class Mishaps:
         return sum(len(each) for each in self.failures.values())
 
     def on(self, devices: Iterable[str]) -> tuple[Fault, ...]:
-        """Return the losses of some devices."""
+        """Return the losses and refusals of some devices."""
         known = set(devices)
-        return tuple([loss for loss in self.losses if loss.device in known])
+        return tuple([f for f in (*self.losses, *self.refusals) if f.device in known])
 
 
 def mishaps(records: Iterable[Record]) -> Mishaps:
@@ -51,8 +55,7 @@ def mishaps(records: Iterable[Record]) -> Mishaps:
         for event in record.events:
             reader.event(event, record.at_s)
         for command in record.commands:
-            if isinstance(command, Call | RunTool):
-                reader.working[command.activity] = command.chunk, command.chunk.start
+            reader.command(command)
     reader.restart()
     return reader.found
 
@@ -63,8 +66,18 @@ class _Reader:
     def __init__(self) -> None:
         self.found = Mishaps()
         self.working: dict[ActivityId, tuple[Chunk, int]] = {}
+        self._loads: dict[str, int] = {}
+        self._loading: dict[ActivityId, tuple[str, int]] = {}
         self._away: dict[str, tuple[float, bool]] = {}
         self._now_s = 0.0
+
+    def command(self, command: LoggedCommand) -> None:
+        """Take note of what begins."""
+        if isinstance(command, Call | RunTool):
+            self.working[command.activity] = command.chunk, command.chunk.start
+        elif isinstance(command, Load):
+            number = self._loads[command.device] = self._loads.get(command.device, 0) + 1
+            self._loading[command.activity] = command.device, number
 
     def event(self, event: Event, now_s: float) -> None:
         """Take note of what happened."""
@@ -75,6 +88,10 @@ class _Reader:
                 chunk, item = self.working.pop(activity)
                 if item < chunk.stop:
                     self.found.failures.setdefault((chunk.instance, item), []).append(event)
+            case Failed(activity=activity) if activity in self._loading:
+                device, number = self._loading.pop(activity)
+                refusal = Fault(kind="refuse_load", device=device, activity="load", count=number)
+                self.found.refusals.append(refusal)
             case DeviceLost(device=device, final=final):
                 since_s, _ = self._away.get(device, (now_s, False))
                 self._away[device] = since_s, final

@@ -47,8 +47,10 @@ def create(path: Path, meta: Iterable[tuple[str, bytes]]) -> None:
         _sync(path.parent)
     except FileExistsError:
         raise StoreError(f"{path}: a run is stored there already; choose another file") from None
-    except OSError as error:
-        raise StoreError(f"{path}: cannot create the run file: {error.strerror}") from None
+    except (OSError, sqlite3.OperationalError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot create the run file: {why}") from None
 
 
 def _fill(path: Path, meta: Iterable[tuple[str, bytes]]) -> None:

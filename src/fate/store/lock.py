@@ -32,14 +32,23 @@ def acquire(run_file: Path) -> int:
         if attempt:
             time.sleep(_PAUSE_S)
         if _lock(descriptor, fcntl.LOCK_EX):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            _sign(descriptor, path)
             return descriptor
     os.close(descriptor)
     raise StoreError(
         f"{run_file.parent.name}: this run is going on in process {owner(run_file)}; "
         f"wait for its end, or stop it first"
     )
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    """Write down who holds the lock."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"{path}: cannot lock the run: {error.strerror}") from None
 
 
 def release(descriptor: int) -> None:

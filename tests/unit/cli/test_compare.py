@@ -8,7 +8,7 @@ import typer
 from tests.graphs import MIB, cluster, mixed, profile
 from typer.testing import CliRunner, Result
 
-from fate.cli.compare import Comparison, compare
+from fate.cli.compare import Comparison, candidates, compare
 from fate.cli.verdict import another_device, more_memory, verdict
 from fate.core.options import SchedulerOptions
 from fate.domain.catalog import Link
@@ -92,11 +92,14 @@ def test_the_table_says_simulated_and_shows_the_simulators_own_error() -> None:
 
 @pytest.mark.usefixtures("run")
 def test_an_objective_goes_to_the_policies_that_take_one() -> None:
-    """They say so in their rows; where none of them does, that is an error."""
-    result = call("last", "--policies", "eft,foresight", "--objective", "mean", "--json")
-    found = msgspec.json.decode(result.output, type=Comparison)
-    named = [row.policy for row in found.rows]
-    assert named == ["late-eft", "late-eft", "eft", "foresight for mean"]
+    """The run's own stays as it was, and is a row of its own; where none does, that is an error."""
+    mean = {"mean": 10.0, "tail": 0.0}
+    assert candidates("foresight", ["eft", "foresight"], "mean") == [
+        ("foresight", {}),
+        ("eft", {}),
+        ("foresight", mean),
+    ]
+    assert candidates("eft", ["eft", "foresight"], None) == [("eft", {}), ("foresight", {})]
     refused = call("last", "--policies", "eft,late-eft", "--objective", "mean")
     assert isinstance(refused.exception, FateError)
     assert "policy 'eft' takes no objective" in str(refused.exception)
@@ -113,8 +116,23 @@ def test_what_is_repeated_of_a_run_that_went_wrong_is_said(
     path = stored(simulate_faults([(0.0, g) for g in mixed()], setup, (kill,)).records)
     result = call(str(path), "--policies", "round-robin")
     assert (
-        "went wrong in the run and does so again: 0 attempts, 1 loss of a device" in result.output
+        "went wrong in the run and does so again: 0 attempts, 1 loss of a device, 0 refused loads"
+        in result.output
     )
+
+
+def test_a_refused_load_is_refused_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its number on the device: under the run's own policy the same load, at the same time."""
+    monkeypatch.setenv("FATE_HOME", str(tmp_path))
+    of = cluster()
+    setup = Setup(cluster=of, profile=profile(of), policy=LateEft())
+    refused = Fault(kind="refuse_load", device="d0", activity="load", count=2)
+    path = stored(simulate_faults([(0.0, g) for g in mixed()], setup, (refused,)).records)
+    result = call(str(path), "--policies", "round-robin", "--json")
+    found = msgspec.json.decode(result.output, type=Comparison)
+    assert (found.failures, found.losses, found.refusals) == (0, 0, 1)
+    run, own, _ = found.rows
+    assert own.makespan_s == pytest.approx(run.makespan_s)
 
 
 def test_another_cluster_must_have_the_models(run: Path, tmp_path: Path) -> None:

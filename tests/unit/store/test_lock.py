@@ -49,3 +49,26 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert not lock.is_held(path)
     finally:
         subprocess.run(["kill", pid], check=True)
+
+
+@pytest.mark.parametrize(("room", "said"), [(0, "cannot lock the run"), (20_000, "cannot create")])
+def test_a_disk_that_is_full_from_the_start_is_one_line(
+    tmp_path: Path, room: int, said: str
+) -> None:
+    """Nothing is left that looks like a run; files may not grow beyond `room` bytes."""
+    code = (
+        "import resource, sys; from pathlib import Path; from fate.store import lock, database\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
+        "path = Path(sys.argv[1])\n"
+        "try:\n"
+        "    lock.acquire(path)\n"
+        "    database.create(path, [('header', b'x' * 100_000)])\n"
+        "except database.StoreError as error:\n"
+        "    print(error)\n"
+    )
+    path = tmp_path / "run.sqlite"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert said in done.stdout and done.stdout.count("\n") == 1 and not done.stderr
+    assert not path.exists() and not path.with_name("run.sqlite.new").exists()
