@@ -17,7 +17,6 @@ from pydantic import (
     Field,
     PlainSerializer,
     Tag,
-    ValidationError,
     WithJsonSchema,
 )
 
@@ -26,9 +25,8 @@ from fate.domain.catalog import Cluster, Device, Link, Model, ModelTask
 from fate.domain.errors import FateError
 from fate.domain.units import parse_bandwidth
 from fate.engines.models import DEFAULT_SET, KNOWN, Facts, facts_of_file, facts_of_task
-from fate.workflow.load import require_format
+from fate.workflow.load import read_checked
 from fate.workflow.problems import DataPath, FileError, Problems, suggest
-from fate.workflow.source import Document, read_yaml
 from fate.workflow.spec import Base, Json, Size
 
 FORMAT = "fate.cluster/1"
@@ -183,20 +181,12 @@ def load_cluster(path: str | Path) -> ClusterSpec:
     Raises:
         ClusterError: every problem, one per line, with file and line.
     """
-    document = read_yaml(Path(path), "cluster file")
-    data = require_format(document, FORMAT, "cluster")
-    problems = Problems(document)
-    for at, what in document.problems:
-        problems.add(at, what)
-    try:
-        spec = ClusterSpec.model_validate(data)
-    except ValidationError as error:
-        problems.add_validation(error, ClusterSpec, ())
-        raise ClusterError(problems.lines) from None
+    file = Path(path)
+    spec, problems = read_checked(file, FORMAT, "cluster", ClusterSpec, ClusterError)
     _check(spec, problems)
     if problems.lines:
         raise ClusterError(problems.lines)
-    return _absolute(spec, document)
+    return _absolute(spec, file.resolve().parent)
 
 
 def _loadable(device: LocalDevice, spec: ClusterSpec) -> tuple[str, ...]:
@@ -205,9 +195,7 @@ def _loadable(device: LocalDevice, spec: ClusterSpec) -> tuple[str, ...]:
     return tuple([name for name in files if not device.models or name in device.models])
 
 
-def _absolute(spec: ClusterSpec, document: Document) -> ClusterSpec:
-    folder = document.path.resolve().parent
-
+def _absolute(spec: ClusterSpec, folder: Path) -> ClusterSpec:
     def located(model: ModelSpec) -> ModelSpec:
         if not model.source.startswith("path:"):
             return model

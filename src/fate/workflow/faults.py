@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from fate.domain.faults import Fault, FaultKind, Trigger
 from fate.domain.units import parse_seconds
-from fate.workflow.load import require_format
-from fate.workflow.problems import FileError, Problems, suggest
-from fate.workflow.source import read_yaml
+from fate.workflow.load import read_checked
+from fate.workflow.problems import FileError, suggest
 from fate.workflow.spec import Base
 
 FORMAT = "fate.faults/1"
@@ -64,16 +63,7 @@ def load_faults(path: str | Path, devices: tuple[str, ...]) -> tuple[Fault, ...]
     Raises:
         FaultPlanError: every problem, one per line, with file and line.
     """
-    document = read_yaml(Path(path), "fault plan")
-    data = require_format(document, FORMAT, "fault plan")
-    problems = Problems(document)
-    for at, what in document.problems:
-        problems.add(at, what)
-    try:
-        spec = FaultPlanSpec.model_validate(data)
-    except ValidationError as error:
-        problems.add_validation(error, FaultPlanSpec, ())
-        raise FaultPlanError(problems.lines) from None
+    spec, problems = read_checked(Path(path), FORMAT, "fault plan", FaultPlanSpec, FaultPlanError)
     for index, fault in enumerate(spec.faults):
         what = _wrong(fault, devices)
         if what:

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fate.workflow.check import check_draft
 from fate.workflow.problems import DataPath, FileError, Problems, WorkflowError, suggest
 from fate.workflow.program import Block, Draft, block_of
 from fate.workflow.source import Document, read_yaml
 from fate.workflow.spec import STAGE_MODELS, GroupStage, InputSpec, Stage, WorkflowSpec, stage_tag
+
+SpecT = TypeVar("SpecT", bound=BaseModel)
 
 FORMAT = "fate.workflow/1"
 _KINDS = ("llm", "embed", "tool", "group")
@@ -29,11 +31,8 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
         FileError: the file cannot be read as a workflow file.
         WorkflowError: every problem in it, one per line.
     """
-    document = read_yaml(Path(path), "workflow file")
-    data = require_format(document, FORMAT, "workflow")
-    problems = Problems(document)
-    for at, what in document.problems:
-        problems.add(at, what)
+    document, data = read_document(Path(path), FORMAT, "workflow")
+    problems = _first_problems(document)
     _check_top(data, problems)
     draft = _draft(data, Path(path).parent, problems)
     check_draft(draft, problems)
@@ -42,7 +41,37 @@ def load_workflow(path: str | Path) -> WorkflowSpec:
     return WorkflowSpec.model_validate(data)
 
 
-def require_format(document: Document, wanted: str, what: str) -> dict[str, Any]:
+def read_document(path: Path, wanted: str, what: str) -> tuple[Document, dict[str, Any]]:
+    """Return a file of a format, which is a `what` file, and its top mapping."""
+    document = read_yaml(path, f"{what} file")
+    return document, _require_format(document, wanted, what)
+
+
+def read_checked(
+    path: Path, wanted: str, what: str, model: type[SpecT], error: type[FileError]
+) -> tuple[SpecT, Problems]:
+    """Return a file that a model describes, and what else is wrong with it already.
+
+    Raises:
+        FileError: the file cannot be read; where the model refuses it, of the type `error`.
+    """
+    document, data = read_document(path, wanted, what)
+    problems = _first_problems(document)
+    try:
+        return model.model_validate(data), problems
+    except ValidationError as refusal:
+        problems.add_validation(refusal, model, ())
+        raise error(problems.lines) from None
+
+
+def _first_problems(document: Document) -> Problems:
+    problems = Problems(document)
+    for at, what in document.problems:
+        problems.add(at, what)
+    return problems
+
+
+def _require_format(document: Document, wanted: str, what: str) -> dict[str, Any]:
     """Return a file's top mapping, or raise when it is empty, no mapping or of another format."""
     data = document.data
     if data is None:
