@@ -30,14 +30,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What a figure should be.
 
-    `at_most`: its mean is no higher than `bound`. `reaches_down_to`: its interval includes or
-    lies below `bound`. `overlaps`: its interval overlaps `bound` to `upper`.
+    `at_most`: its mean is no higher than `bound`, `at_least`: no lower. `reaches_down_to`: its
+    interval includes or lies below `bound`. `overlaps`: it overlaps `bound` to `upper`.
     """
 
     cell: str
     policy: str
     metric: str
-    kind: Literal["at_most", "reaches_down_to", "overlaps"]
+    kind: Literal["at_most", "at_least", "reaches_down_to", "overlaps"]
     bound: float
     upper: float = 0.0
 
@@ -46,6 +46,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         match self.kind:
             case "at_most":
                 return row.mean <= self.bound
+            case "at_least":
+                return row.mean >= self.bound
             case "reaches_down_to":
                 return row.low <= self.bound
             case "overlaps":
@@ -56,6 +58,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         match self.kind:
             case "at_most":
                 return f"at most {self.bound:g}"
+            case "at_least":
+                return f"at least {self.bound:g}"
             case "reaches_down_to":
                 return f"interval reaches {self.bound:g} or less"
             case "overlaps":
@@ -139,17 +143,22 @@ class Report:
 
 
 class Progress:
-    """Lines of progress with the time that is left, from the mean of the steps so far."""
+    """Lines of progress with the time that is left, by the weights of the steps so far.
 
-    def __init__(self, total: int, echo: Echo) -> None:
+    `weight` is that of all steps; without it each weighs 1.
+    """
+
+    def __init__(self, total: int, echo: Echo, weight: float | None = None) -> None:
         self._total, self._echo = total, echo
-        self._done, self._start_s = 0, time.perf_counter()
+        self._left = float(total) if weight is None else weight
+        self._done, self._gone, self._start_s = 0, 0.0, time.perf_counter()
 
-    def step(self, what: str) -> None:
+    def step(self, what: str, weight: float = 1.0) -> None:
         """Report a finished step."""
         self._done += 1
+        self._gone, self._left = self._gone + weight, self._left - weight
         elapsed_s = time.perf_counter() - self._start_s
-        left_s = elapsed_s / self._done * (self._total - self._done)
+        left_s = elapsed_s / self._gone * max(self._left, 0.0)
         left = f", about {duration(left_s)} left" if self._done < self._total else ""
         self._echo(f"[{self._done}/{self._total}] {what}{left}")
 

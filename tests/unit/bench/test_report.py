@@ -93,6 +93,13 @@ def test_progress_says_what_is_left() -> None:
     assert lines[0].startswith("[1/2] first, about ") and lines[1] == "[2/2] second"
 
 
+def test_progress_weighs_steps() -> None:
+    """Three quarters of the weight are done with the first of two steps."""
+    lines: list[str] = []
+    Progress(2, lines.append, 4.0).step("heavy", 3.0)
+    assert lines[0].startswith("[1/2] heavy, about ")
+
+
 def test_durations() -> None:
     """Seconds, then minutes."""
     assert [duration(s) for s in (3.4, 89.0, 90.0, 3599.0)] == [

@@ -3,15 +3,21 @@
 from collections.abc import Callable, Sequence
 
 from fate.bench.report import Target
-from fate.bench.suites import chosen, native, real_dag, variants
+from fate.bench.suites import chosen, native, real_dag, tuning, variants
+from fate.bench.suites.figures import LEAD_KEPT, LOST_CELLS
 from fate.bench.suites.looks import LOOKS
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.suite import Choice, Suite, always, never
+from fate.bench.suites.suite import Choice, Pool, Suite, always, never
 from fate.domain.errors import FateError
 
 
 def _at_most(cell: str, policy: str, metric: str, bound: float) -> Target:
     return Target(cell=cell, policy=policy, metric=metric, kind="at_most", bound=bound)
+
+
+def _not_above(cell: str, metric: str) -> Target:
+    """Return the target that foresight's interval is not wholly above that of another."""
+    return Target(cell=cell, policy="foresight", metric=metric, kind="reaches_down_to", bound=1.0)
 
 
 #: Foresight's lead over the best baseline that binds late.
@@ -24,12 +30,31 @@ _TARGETS: dict[str, list[Target]] = {
         _at_most("headline", "fate", "p95_over_best-published", 0.912),
         _at_most("headline", "foresight", "makespan_over_round-robin", 0.56),
         _at_most("grid", *_LEAD),
+        _at_most("grid", "foresight", LOST_CELLS, 0.0),
+        _at_most("grid", "foresight", "makespan_over_offline-best", 1.05),
         _at_most("regime compute", "foresight", "makespan_over_late-eft", 1.02),
     ],
-    "llm-native": [_at_most("all", *_LEAD)],
+    "llm-native": [
+        _at_most("all", *_LEAD),
+        _at_most("all", "foresight", LOST_CELLS, 0.0),
+    ],
+    "noise": [
+        target
+        for wrong in ("sigma .5", "bias .7", "bias 1.4")
+        for target in (
+            Target(cell=wrong, policy="foresight", metric=LEAD_KEPT, kind="at_least", bound=0.5),
+            _not_above(wrong, "makespan_over_late-eft"),
+        )
+    ],
     "prefix-reuse": [_at_most("share-0.9", *_LEAD)],
     "arrivals": [
-        _at_most(variants.load_name(0.9), "foresight", "p95_over_late-eft", 1.0),
+        *[
+            _not_above(variants.load_name(share), f"p95_over_{policy}")
+            for share in (0.7, 0.9)
+            for policy in chosen.timed("arrivals")
+            if policy != "foresight"
+        ],
+        _at_most(variants.load_name(0.9), "foresight", "p95_over_late-eft", 0.9999),
     ],
 }
 
@@ -40,6 +65,10 @@ def _standard(suite: str) -> Callable[[Choice], list[str]]:
 
 def _small(suite: str) -> Callable[[Choice], list[str]]:
     return lambda _: chosen.few(suite)
+
+
+def _timed(suite: str) -> Callable[[Choice], list[str]]:
+    return lambda _: chosen.timed(suite)
 
 
 def _ablation(choice: Choice) -> list[str]:
@@ -61,7 +90,8 @@ SUITES: dict[str, Suite] = {
             pools=real_dag.pools,
             look=LOOKS[real_dag.NAME],
             tail=real_dag.has_tail,
-            chosen_by=real_dag.in_grid,
+            choosing=real_dag.choosing_problems,
+            chosen_by=real_dag.chosen_by(),
             prepare=real_dag.prepare,
             targets=_TARGETS[real_dag.NAME],
         ),
@@ -103,19 +133,21 @@ SUITES: dict[str, Suite] = {
         Suite(
             name="noise",
             problems=variants.noise_problems,
-            policies=_small("noise"),
+            policies=_timed("noise"),
             pools=variants.noise_pools,
             look=LOOKS["noise"],
             tail=never,
+            exact=variants.EXACT,
             prepare=_prepare_bases,
         ),
         Suite(
             name="arrivals",
             problems=variants.arrival_problems,
-            policies=_small("arrivals"),
+            policies=_timed("arrivals"),
             pools=variants.arrival_pools,
             look=LOOKS["arrivals"],
             tail=always,
+            chosen_figure="p95_s",
             prepare=_prepare_bases,
             targets=_TARGETS["arrivals"],
         ),
@@ -127,6 +159,16 @@ SUITES: dict[str, Suite] = {
             look=LOOKS["ablation"],
             tail=never,
             prepare=_prepare_bases,
+        ),
+        Suite(
+            name=tuning.NAME,
+            problems=lambda choice: real_dag.choosing_problems(choice, tuning.NAME),
+            policies=tuning.policies,
+            pools=lambda: [Pool("all", always, never)],
+            look=LOOKS[tuning.NAME],
+            tail=never,
+            says=tuning.verdict,
+            prepare=real_dag.prepare,
         ),
         Suite(
             name="frontier",

@@ -9,6 +9,7 @@ from fate.bench.machine import commit as this_commit
 from fate.bench.report import Echo, Report, duration, table
 from fate.bench.suites import chosen
 from fate.bench.suites.catalogue import suite as find_suite
+from fate.bench.suites.choosing import candidates, verdict
 from fate.bench.suites.figures import add_figures
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.record import record
@@ -25,12 +26,13 @@ from fate.bench.suites.seeds import DEV, read_seeds
 from fate.bench.suites.suite import Choice, Suite
 from fate.bench.suites.tables import Book, planning_table, pool_table
 from fate.bench.suites.write import write_report
-from fate.registry import names
 
 #: Seeds of a quick run.
 QUICK_SEEDS = 2
 #: Groups of cells whose tables the terminal shows; the report has all.
 _SHOWN = 2
+#: Policies in a line of progress; of more, the best.
+_LISTED = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     suite, start_s = find_suite(name), time.perf_counter()
     choice = choice_of(options)
     policies = _policies(suite, choice, options, echo)
-    jobs = Jobs(problems=suite.problems(choice), policies=policies)
+    listed = suite.choosing if options.choose and suite.choosing else suite.problems
+    jobs = Jobs(problems=listed(choice), policies=policies)
     out.mkdir(parents=True, exist_ok=True)
     results = earlier_results(out, jobs, resume=options.resume)
     report = Report(name, out, echo, keep=True)
@@ -71,8 +74,10 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     add_figures(report, suite, runs, chosen.labels(name))
     _show(report, suite, list(results.times.values()))
     if options.choose:
-        for text in chosen.verdict(name, runs, suite.chosen_by):
+        for text in verdict(name, runs, suite.chosen_by, suite.chosen_figure):
             echo(text)
+    for text in suite.says(runs):
+        echo(text)
     missed = report.show_targets(list(suite.targets))
     report.write()
     took = f"{duration(time.perf_counter() - start_s)} in {processes} processes"
@@ -111,7 +116,7 @@ def _policies(suite: Suite, choice: Choice, options: Options, echo: Echo) -> lis
     if options.policies is not None:
         return named_policies(options.policies)
     if options.choose:
-        return list(dict.fromkeys([chosen.REFERENCE, *names("policy")]))
+        return candidates()
     return known_policies(suite.policies(choice), echo)
 
 
@@ -121,7 +126,10 @@ def _line(problem: Problem, runs: Sequence[Run]) -> str:
     if base is None:
         return f"{problem.label}: " + ", ".join(f"{r.policy} {r.makespan_s:.0f} s" for r in runs)
     others = [r for r in runs if r.policy != chosen.REFERENCE]
-    figures = ", ".join(f"{r.policy} {r.makespan_s / base:.3f}" for r in others)
+    more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+    if more:
+        others = sorted(others, key=lambda r: r.makespan_s)[:_LISTED]
+    figures = ", ".join(f"{r.policy} {r.makespan_s / base:.3f}" for r in others) + more
     return f"{problem.label}, {runs[0].stages} stages: {figures} of round-robin's {base:.0f} s"
 
 

@@ -8,8 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fate.bench.report import Report
-from fate.bench.statistics import Interval, average, ratio
+from fate.bench.report import Report, Row
+from fate.bench.statistics import Interval, average, exact, ratio
+from fate.bench.suites.chosen import BEST_BASELINE
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Pool, Suite, Within
 
@@ -25,6 +26,9 @@ _COUNTS = (
     "moved_bytes",
     "decisions",
 )
+#: Makespan over the best baseline's; a cell all of whose interval lies above `LOST` is lost.
+OVER_BEST, LOST = f"makespan_over_{BEST_BASELINE}", 1.02
+LOST_CELLS, LEAD_KEPT = "cells_lost_to_best-baseline", "lead_kept_over_best-baseline"
 #: Problem -> run, of one policy.
 Runs: TypeAlias = Mapping[tuple[str, int], Run]
 
@@ -48,6 +52,38 @@ def add_figures(
         tails = _by_policy(run for run in runs if pool.tail(run))
         if tails:
             _add_tails(report, pool.name, tails, labels)
+    for pool in suite.pools():
+        _add_lost(report, pool, runs)
+    if suite.exact is not None:
+        _add_kept(report, suite.exact)
+
+
+def _add_lost(report: Report, pool: Pool, runs: Sequence[Run]) -> None:
+    """Add how many of a pool's cells are lost to the best baseline: all of the interval above."""
+    cells = set(_cells([run for run in runs if pool.within(run)]))
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in report.rows:
+        if row.cell in cells and row.metric == OVER_BEST:
+            found[row.policy].append(row)
+    for policy, rows in found.items():
+        lost = sum(row.low > LOST for row in rows)
+        report.add(pool.name, policy, LOST_CELLS, exact(lost, len(rows)))
+
+
+def _add_kept(report: Report, reference: str) -> None:
+    """Add the share of its lead over the best baseline that a policy keeps from `reference`."""
+    ratios = {(r.cell, r.policy): r for r in report.rows if r.metric == OVER_BEST}
+    for (cell, policy), row in ratios.items():
+        before = ratios.get((reference, policy))
+        if before is not None and before.mean < 1.0 and cell != reference:
+            lead = 1.0 - before.mean
+            figure = Interval(
+                mean=(1.0 - row.mean) / lead,
+                low=(1.0 - row.high) / lead,
+                high=(1.0 - row.low) / lead,
+                n=row.n,
+            )
+            report.add(cell, policy, LEAD_KEPT, figure)
 
 
 def _add_spans(

@@ -29,6 +29,8 @@ LOOKS: dict[str, Look] = {
             "once. This group was chosen because its numbers resemble the paper's: it shows that "
             "they are plausible, not that they are reproduced.",
             "grid": "Every cell but those of the compute control.",
+            "tokens": "The same DAGs with token counts, on the figures of real GPUs with slots: "
+            "not to be compared with the paper's numbers.",
         },
         columns={
             **{name: f"regime {name}" for name in REGIMES},
@@ -68,7 +70,8 @@ LOOKS: dict[str, Look] = {
     ),
     "noise": Look(
         lead="The headline's instances with estimates that are wrong: durations and answers drawn "
-        "around them, all too low or too high, or each off by a factor of two.",
+        "around them, all too low or too high, or each off by a factor of two; prompts that are no "
+        "longer cached where they should be; edges that nobody declared.",
         limits=_TOYS,
         shown=len(variants.WRONG),
         columns={name: name for name in variants.WRONG},
@@ -89,6 +92,12 @@ LOOKS: dict[str, Look] = {
         limits=_TOYS,
         shown=1,
         columns={name: f"regime {name}" for name in REGIMES},
+        gantt=False,
+    ),
+    "tune": Look(
+        lead="Options of the baselines that have some, two workflows at once on every toy cluster.",
+        limits=_TOYS,
+        shown=1,
         gantt=False,
     ),
     "frontier": Look(

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import msgspec
 
 from fate.bench.case import Case
+from fate.policy.base import Policy
+
+#: A problem of so many workflows takes this power of it, about: more stages, more of them ready.
+_GROWTH = 1.7
 
 
 class Spec(Protocol):
@@ -14,6 +18,15 @@ class Spec(Protocol):
 
     def case(self, seed: int, store: Path) -> Case:
         """Make the case. `store` keeps what is costly to make, for other processes too."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """A description that also says what policies are shown of the case."""
+
+    def shown(self, policy: Policy, seed: int) -> Policy:
+        """Return the policy behind whatever stands between it and the truth."""
         ...
 
 
@@ -28,6 +41,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     def case(self, store: Path) -> Case:
         """Make the case."""
         return cast("Spec", self.spec).case(self.seed, store)
+
+    def shown(self, policy: Policy) -> Policy:
+        """Return the policy as the problem lets it see."""
+        return self.spec.shown(policy, self.seed) if isinstance(self.spec, Shows) else policy
+
+    @property
+    def weight(self) -> float:
+        """About how long it takes, in that of one with a single workflow."""
+        base = getattr(self.spec, "base", self.spec)
+        return float(getattr(base, "workflows", 1)) ** _GROWTH
 
     @property
     def settings(self) -> dict[str, Any]:

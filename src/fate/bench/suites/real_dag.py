@@ -13,6 +13,7 @@ from fate.bench.case import Case
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Run, code_digest
 from fate.bench.suites.suite import Choice, Pool, Within, never
+from fate.bench.suites.token_dag import MAPPING, TokenSpec, is_token, token_problems
 from fate.bench.workloads.proxy import Workflow, draw_workflows, wanted
 from fate.bench.workloads.recipes import instances
 from fate.bench.workloads.regimes import (
@@ -88,7 +89,7 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
 
 
 def problems(choice: Choice) -> list[Problem]:
-    """Return the frozen list: all clusters, regimes and loads, or the quick part of them."""
+    """Return the frozen list: clusters, regimes, loads, the mapping `tokens`; or the quick part."""
     if choice.quick:
         specs = _specs(_QUICK_CLUSTERS, NON_COMPUTE, _QUICK, choice)
     else:
@@ -96,7 +97,22 @@ def problems(choice: Choice) -> list[Problem]:
             *_specs(CLUSTERS, tuple(REGIMES), _FULL, choice),
             *_specs((HEADLINE,), NON_COMPUTE, (HEADLINE_TAIL_WORKFLOWS,), choice),
         ]
-    return spread(NAME, specs, choice.seeds)
+    tokens = [] if choice.quick else token_problems(NAME, choice)
+    return [*spread(NAME, specs, choice.seeds), *tokens]
+
+
+def choosing_problems(choice: Choice, suite: str = NAME) -> list[Problem]:
+    """Return what comparison baselines are chosen on: two workflows on every cluster, no control.
+
+    With eight workflows at once a run takes six times as long, and there are fifty baselines.
+    """
+    clusters = (HEADLINE,) if choice.quick else CLUSTERS
+    return spread(suite, _specs(clusters, NON_COMPUTE, _QUICK, choice), choice.seeds)
+
+
+def chosen_by() -> dict[str, Within]:
+    """Return the groups by which baselines are ranked: all clusters decide."""
+    return {"grid": in_grid, "headline": _headline(HEADLINE_WORKFLOWS)}
 
 
 def load_problems(choice: Choice) -> list[Problem]:
@@ -119,7 +135,7 @@ def prepare(found: Sequence[Problem]) -> None:
     needed = [
         each
         for problem in found
-        if isinstance(problem.spec, ProxySpec) and problem.spec.instances is None
+        if isinstance(problem.spec, ProxySpec | TokenSpec) and problem.spec.instances is None
         for each in wanted(
             np.random.default_rng(problem.spec.numbers(problem.seed)), problem.spec.workflows
         )
@@ -129,8 +145,8 @@ def prepare(found: Sequence[Problem]) -> None:
 
 
 def in_grid(run: Run) -> bool:
-    """Whether a run is in the grid: everything but the compute control."""
-    return cast("str", run.settings["regime"]) != CONTROL
+    """Whether a run is in the grid: all of `paper-proxy` but the compute control."""
+    return run.settings.get("regime", CONTROL) != CONTROL
 
 
 def has_tail(run: Run) -> bool:
@@ -160,6 +176,7 @@ def pools() -> list[Pool]:
             Pool(f"cluster {name}", _of("cluster", name), _of("cluster", name, tail=True))
             for name in CLUSTERS
         ],
+        Pool(MAPPING, is_token, is_token),
     ]
 
 
@@ -195,7 +212,7 @@ def _of(what: str, name: str, *, tail: bool = False) -> Within:
 
     def within(run: Run) -> bool:
         counted = what == "regime" or in_grid(run)
-        return counted and run.settings[what] == name and (not tail or has_tail(run))
+        return counted and run.settings.get(what) == name and (not tail or has_tail(run))
 
     return within
 

@@ -128,12 +128,17 @@ def run_jobs(
     Raises:
         FateError: a run went wrong.
     """
-    missing = _missing(jobs, results)
-    progress = Progress(len(missing), report.echo)
+    missing = sorted(_missing(jobs, results), key=_weight, reverse=True)
+    progress = Progress(len(missing), report.echo, sum(map(_weight, missing)))
     for task, (runs, times) in _solved(missing, results.out, processes):
         results.add(runs, times)
-        progress.step(line(task.problem, runs))
+        progress.step(line(task.problem, runs), _weight(task))
     return results.finish(jobs.keys())
+
+
+def _weight(task: Task) -> float:
+    """Return about how long a task takes: the longest go first, so that all cores end alike."""
+    return task.problem.weight * len(task.policies)
 
 
 def _missing(jobs: Jobs, results: Results) -> list[Task]:

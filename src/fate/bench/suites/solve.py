@@ -56,7 +56,7 @@ def solve(
     """
     case, found = task.problem.case(store), list[tuple[Run, Times]]()
     for policy in task.policies:
-        clocked = Clocked(ready_policy(policy))
+        clocked = Clocked(task.problem.shown(ready_policy(policy)))
         start_s = time.thread_time()
         outcome = run_case(case, clocked)
         history = checked(task.problem, policy, case, outcome)

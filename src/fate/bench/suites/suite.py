@@ -82,7 +82,11 @@ class Suite:
         pools: groups of cells.
         look: how it is reported.
         tail: whether a run's latencies make a P95 of its cell.
-        chosen_by: the runs by which comparison baselines are chosen.
+        choosing: the problems by which comparison baselines are chosen; None means all.
+        chosen_by: group -> the runs that count in it, for choosing; the first decides.
+        chosen_figure: what is compared then, over round-robin's.
+        exact: the group in which estimates are right; others say how much of a lead they keep.
+        says: lines about a suite's rows that no table has.
         prepare: done once before processes start.
         targets: what figures should be.
     """
@@ -93,6 +97,10 @@ class Suite:
     pools: Callable[[], list[Pool]]
     look: Look
     tail: Within
-    chosen_by: Within = always
+    choosing: Callable[[Choice], list[Problem]] | None = None
+    chosen_by: Mapping[str, Within] = field(default_factory=lambda: {"all": always})
+    chosen_figure: str = "makespan_s"
+    exact: str | None = None
+    says: Callable[[Sequence[Run]], list[str]] = lambda _: []
     prepare: Callable[[Sequence[Problem]], None] = lambda _: None
     targets: Sequence[Target] = field(default_factory=tuple[Target, ...])

@@ -8,25 +8,33 @@ from typing import cast
 import msgspec
 
 from fate.bench.case import Case
+from fate.bench.hints import Undeclared
 from fate.bench.policies import ready_policy
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.real_dag import HEADLINE, ProxySpec
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Choice, Pool, Within, never
 from fate.bench.workloads.arrivals import at_share
-from fate.bench.workloads.noise import biased, noisy, wrong_lengths
+from fate.bench.workloads.noise import biased, noisy, stale_prefixes, wrong_lengths
 from fate.bench.workloads.regimes import NON_COMPUTE
+from fate.policy.base import Policy
 
+#: The group in which nothing is wrong.
+EXACT = "exact"
 #: What may be wrong: name -> how a case is changed. The first changes nothing.
 WRONG: dict[str, Callable[[Case], Case]] = {
-    "exact": lambda case: case,
+    EXACT: lambda case: case,
     "sigma .3": lambda case: noisy(case, 0.3),
     "sigma .5": lambda case: noisy(case, 0.5),
     "bias .7": lambda case: biased(case, 0.7),
     "bias 1.4": lambda case: biased(case, 1.4),
     "lengths off 2x": lambda case: wrong_lengths(case, 2.0),
+    "stale prefixes": lambda case: stale_prefixes(case, 0.3),
+    "missing edges": lambda case: case,
 }
-_QUICK_WRONG = ("exact", "sigma .5")
+#: The share of stages of which policies are not shown the edges.
+UNDECLARED = {"missing edges": 0.3}
+_QUICK_WRONG = (EXACT, "sigma .5")
 #: Whose capacity arrivals are a share of, and the shares.
 CAPACITY_OF = "late-eft"
 SHARES = (0.5, 0.7, 0.9)
@@ -64,6 +72,11 @@ class WrongSpec(msgspec.Struct, frozen=True, kw_only=True, tag="wrong-estimates"
     def case(self, seed: int, store: Path) -> Case:
         """Make the case."""
         return WRONG[self.wrong](self.base.case(seed, store))
+
+    def shown(self, policy: Policy, seed: int) -> Policy:
+        """Hide what is not declared."""
+        share = UNDECLARED.get(self.wrong)
+        return policy if share is None else Undeclared(policy, share, seed)
 
 
 class ArrivalSpec(msgspec.Struct, frozen=True, kw_only=True, tag="poisson"):

@@ -77,12 +77,18 @@ def draw_workflows(
         FateError: instances cannot be generated, or `folder` has none that can be used.
     """
     draw = np.random.default_rng(seed)
-    if folder is not None:
-        found = _drawn_files(draw, count, folder, most_tasks)
-    else:
-        found = instances(wanted(draw, count))
+    found = draw_instances(draw, count, folder, most_tasks)
     system: dict[str, int] = {}
     return [map_proxy(instance, i, draw, system) for i, instance in enumerate(found)]
+
+
+def draw_instances(
+    draw: np.random.Generator, count: int, folder: Path | None = None, most_tasks: int | None = None
+) -> list[Instance]:
+    """Return the instances of `count` workflows that run together, as `draw_workflows` does."""
+    if folder is not None:
+        return _drawn_files(draw, count, folder, most_tasks)
+    return instances(wanted(draw, count))
 
 
 def wanted(draw: np.random.Generator, count: int) -> list[Wanted]:

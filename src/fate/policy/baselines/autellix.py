@@ -5,6 +5,7 @@ arXiv:2502.13965. Thresholds and levels as in a public re-implementation.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -49,15 +50,16 @@ def _by_path(desk: Desk) -> list[int]:
 class _Home(FewestCalls):
     """Long prompts to where their program ran last, others to the fewest calls."""
 
-    def __init__(self, desk: Desk, cursor: int) -> None:
+    def __init__(self, desk: Desk, cursor: int, long_prompt: float) -> None:
         super().__init__(desk, cursor)
+        self._long = long_prompt
         self._home = desk.snapshot.home.tolist()
         self._prompt = desk.snapshot.first_tokens.tolist()
 
     def choose(self, node: int, hosts: Sequence[int]) -> int:
         """Return the home of a long prompt, if there is one."""
         home = self._home[node]
-        if self._prompt[node] > LONG_PROMPT and home in hosts:
+        if self._prompt[node] > self._long and home in hosts:
             return home
         return super().choose(node, hosts)
 
@@ -65,8 +67,8 @@ class _Home(FewestCalls):
 class _FreeHome(_Home):
     """As `_Home`, but a home without a free slot is as good as none."""
 
-    def __init__(self, desk: Desk, cursor: int) -> None:
-        super().__init__(desk, cursor)
+    def __init__(self, desk: Desk, cursor: int, long_prompt: float) -> None:
+        super().__init__(desk, cursor, long_prompt)
         self._room = desk.free()
 
     def choose(self, node: int, hosts: Sequence[int]) -> int:
@@ -81,10 +83,16 @@ class _FreeHome(_Home):
         self._room[device] -= 1
 
 
-_ROUTES: dict[Binding, MakeRoute] = {"arrival": _Home, "late": _FreeHome}
+_ROUTES: dict[Binding, type[_Home]] = {"arrival": _Home, "late": _FreeHome}
 
 
-def plas(binding: Binding = "arrival", name: str = "plas") -> ServingPolicy:
+def _route(binding: Binding, long_prompt: float) -> MakeRoute:
+    return partial(_ROUTES[binding], long_prompt=long_prompt)
+
+
+def plas(
+    binding: Binding = "arrival", name: str = "plas", long_prompt: float = LONG_PROMPT
+) -> ServingPolicy:
     """Serve first the calls of programs that have had least service so far.
 
     Source: Autellix (arXiv:2502.13965), program-level attained service; levels, thresholds and the
@@ -97,20 +105,24 @@ def plas(binding: Binding = "arrival", name: str = "plas") -> ServingPolicy:
     the cluster's mean rate of generation; running calls are neither demoted nor preempted;
     starvation is judged by the call's own wait; engines are devices that can host the model.
     """
-    return ServingPolicy(name=name, urgency=_by_program, route=_ROUTES[binding], binding=binding)
+    return ServingPolicy(
+        name=name, urgency=_by_program, route=_route(binding, long_prompt), binding=binding
+    )
 
 
-def plas_late() -> ServingPolicy:
+def plas_late(long_prompt: float = LONG_PROMPT) -> ServingPolicy:
     """Serve by attained service of the program, devices chosen when calls start.
 
     Source: as `plas`. Rule: the same queues and choice of device, made again at every decision,
     over all devices, for everything that waits; long prompts go home if a slot is free there.
     Deviations: as `plas`; late binding, and that nobody waits for a busy home, is ours.
     """
-    return plas("late", "plas-late")
+    return plas("late", "plas-late", long_prompt)
 
 
-def atlas(binding: Binding = "arrival", name: str = "atlas") -> ServingPolicy:
+def atlas(
+    binding: Binding = "arrival", name: str = "atlas", long_prompt: float = LONG_PROMPT
+) -> ServingPolicy:
     """Serve first the calls whose longest path so far has had least service.
 
     Source: Autellix (arXiv:2502.13965), adaptive thread-level attained service for programs that
@@ -118,14 +130,16 @@ def atlas(binding: Binding = "arrival", name: str = "atlas") -> ServingPolicy:
     its program's: the largest sum over its parents of what they inherited and took. Deviations: as
     `plas`.
     """
-    return ServingPolicy(name=name, urgency=_by_path, route=_ROUTES[binding], binding=binding)
+    return ServingPolicy(
+        name=name, urgency=_by_path, route=_route(binding, long_prompt), binding=binding
+    )
 
 
-def atlas_late() -> ServingPolicy:
+def atlas_late(long_prompt: float = LONG_PROMPT) -> ServingPolicy:
     """Serve by attained service of the longest path, devices chosen when calls start.
 
     Source: as `atlas`. Rule: the same queues and choice of device, made again at every decision,
     over all devices, for everything that waits; long prompts go home if a slot is free there.
     Deviations: as `plas`; late binding, and that nobody waits for a busy home, is ours.
     """
-    return atlas("late", "atlas-late")
+    return atlas("late", "atlas-late", long_prompt)

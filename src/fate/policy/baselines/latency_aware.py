@@ -6,6 +6,7 @@ public: weights are ours.
 
 from math import inf
 
+from fate.domain.errors import FateError
 from fate.domain.plan import Memo, Plan, Prefetch, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
@@ -40,23 +41,33 @@ class LatencyAware:
     inline = True
     lookahead: Lookahead = "all"
 
+    def __init__(
+        self, evicted: float = EVICTED, reused: float = REUSED, window: float = WINDOW
+    ) -> None:
+        if min(evicted, reused, window) < 0.0:
+            raise FateError(
+                "policy latency-aware: evicted, reused and window must not be negative, not "
+                f"{evicted}, {reused} and {window}"
+            )
+        self._evicted, self._reused, self._window = evicted, reused, window
+
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too, and ask for models ahead of time."""
         del memo
         p = plain(snapshot, Weights(depth=0), lookahead=False)
         ready_s = forecast(snapshot)
-        demand = demand_of(snapshot, ready_s)
+        demand = demand_of(snapshot, ready_s, self._window)
         state, orders = benches(p), [list[int]() for _ in range(p.devices)]
         for node in rank_order(p):
             best, chosen = -1, None
             least = inf
             for device in range(p.devices):
                 placed = appraise(p, state[device], device, node)
-                if (
-                    placed is not None
-                    and (score := _score(p, demand, node, device, placed)) < least
-                ):
-                    least, best, chosen = score, device, placed
+                if placed is None:
+                    continue
+                score_s = self._score(p, demand, node, device, placed)
+                if score_s < least:
+                    least, best, chosen = score_s, device, placed
             if chosen is not None:
                 commit(p, state[best], node, chosen)
                 orders[best].append(node)
@@ -66,6 +77,15 @@ class LatencyAware:
             prefetch=_ahead(snapshot, state, orders, ready_s),
             search=Search(base=self.name),
         )
+
+    def _score(
+        self, p: Plain, demand: list[float], node: int, device: int, placed: Placement
+    ) -> float:
+        """Return finish + lost loads - gained loads [s]."""
+        loads = p.load_s[device]
+        lost_s = sum(demand[model] * loads[model] for model in placed.gone)
+        gained_s = demand[p.model[node]] * placed.terms[1]
+        return placed.finish_s + self._evicted * lost_s - self._reused * gained_s
 
 
 def forecast(snapshot: Snapshot) -> list[float]:
@@ -80,22 +100,14 @@ def forecast(snapshot: Snapshot) -> list[float]:
     return ready_s
 
 
-def demand_of(snapshot: Snapshot, ready_s: list[float]) -> list[float]:
+def demand_of(snapshot: Snapshot, ready_s: list[float], window: float = WINDOW) -> list[float]:
     """Return [M] each model's share of the stages that will be ready within the window."""
     loads = snapshot.load_s[snapshot.load_s < inf]
-    until_s = snapshot.now_s + WINDOW * (float(loads.mean()) if loads.size else 0.0)
+    until_s = snapshot.now_s + window * (float(loads.mean()) if loads.size else 0.0)
     counts = [0] * snapshot.load_s.shape[1]
     for model, at_s in zip(snapshot.model.tolist(), ready_s, strict=True):
         counts[model] += at_s <= until_s
     return [count / max(sum(counts), 1) for count in counts]
-
-
-def _score(p: Plain, demand: list[float], node: int, device: int, placed: Placement) -> float:
-    """Return finish + lost loads - gained loads [s]."""
-    loads = p.load_s[device]
-    lost_s = sum(demand[model] * loads[model] for model in placed.gone)
-    gained_s = demand[p.model[node]] * placed.terms[1]
-    return placed.finish_s + EVICTED * lost_s - REUSED * gained_s
 
 
 def _ahead(

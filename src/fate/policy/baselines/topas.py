@@ -7,6 +7,7 @@ is public: weights are ours.
 from math import inf
 
 from fate.cost.terms import prefill_seconds
+from fate.domain.errors import FateError
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
@@ -38,11 +39,19 @@ class Topas:
     inline = True
     lookahead: Lookahead = "all"
 
+    def __init__(self, aging_s: float = AGING_S, reuse: float = REUSE) -> None:
+        if not aging_s > 0.0 or not reuse >= 0.0:
+            raise FateError(
+                "policy topas: aging_s must be positive and reuse not negative, not "
+                f"{aging_s} and {reuse}"
+            )
+        self._weights = aging_s, reuse
+
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""
         del memo
         p = plain(snapshot, Weights(depth=0), lookahead=False)
-        worth = _worth(snapshot, p, visible(snapshot))
+        worth = _worth(snapshot, p, visible(snapshot), self._weights)
         state, orders = benches(p), [list[int]() for _ in range(p.devices)]
         for node in sorted(range(p.frontier), key=lambda n: (-worth[n], n)):
             options = [appraise(p, state[device], device, node) for device in range(p.devices)]
@@ -55,8 +64,9 @@ class Topas:
         return Plan(policy=self.name, orders=names(snapshot, orders), search=Search(base=self.name))
 
 
-def _worth(snapshot: Snapshot, p: Plain, dag: Visible) -> list[float]:
+def _worth(snapshot: Snapshot, p: Plain, dag: Visible, weights: tuple[float, float]) -> list[float]:
     """Return [F] the worth of admitting each chunk, per token of KV."""
+    aging_s, reuse = weights
     own_s, shorter_s = own_seconds(snapshot).tolist(), _shorter_seconds(snapshot)
     wait_s = (snapshot.age_s - snapshot.path_s).tolist()
     desk, worth = Desk(snapshot), list[float]()
@@ -64,10 +74,10 @@ def _worth(snapshot: Snapshot, p: Plain, dag: Visible) -> list[float]:
         if not own_s[node] < inf:
             worth.append(0.0)
             continue
-        weight = 1.0 + max(wait_s[node], 0.0) / AGING_S
+        weight = 1.0 + max(wait_s[node], 0.0) / aging_s
         reuse_s = _saved_seconds(p, desk, node) + _handed_on_seconds(snapshot, p, dag, node)
         tokens = p.first_tokens[node] + p.rest_tokens[node] + p.output_tokens[node]
-        worth.append((weight * shorter_s[node] + REUSE * reuse_s) / max(tokens, 1.0))
+        worth.append((weight * shorter_s[node] + reuse * reuse_s) / max(tokens, 1.0))
     return worth
 
 

@@ -9,7 +9,9 @@ import pytest
 from tests.unit.bench.suites.test_real_dag import instance_folder
 
 from fate.bench.case import Case
-from fate.bench.rivals import PLANNERS
+from fate.bench.hints import Undeclared
+from fate.bench.policies import ready_policy
+from fate.bench.rivals import PLANNERS, as_published, with_late_binding
 from fate.bench.suites import chosen, variants
 from fate.bench.suites.catalogue import SUITES, suite
 from fate.bench.suites.looks import LOOKS
@@ -17,6 +19,7 @@ from fate.bench.suites.native import GraphsSpec, NativeSpec, ReuseSpec, reuse_ax
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.real_dag import ProxySpec
 from fate.bench.suites.suite import Choice
+from fate.bench.suites.token_dag import TokenSpec
 from fate.cli import suites as commands
 from fate.domain.errors import FateError
 
@@ -47,8 +50,8 @@ def test_a_quick_run_is_a_part_of_the_whole(name: str) -> None:
     assert len(suite(name).problems(part)) < len(suite(name).problems(whole)) or name == "ablation"
     policies = suite(name).policies(part)
     assert policies[0] == chosen.REFERENCE
-    assert set(PLANNERS) <= set(policies) or name == "ablation"
-    assert chosen.chosen(name).late in policies
+    assert set(PLANNERS) <= set(policies) or name in ("ablation", "tune")
+    assert chosen.chosen(name).late in policies or name == "tune"
     assert len(policies) == len(set(policies))
 
 
@@ -63,8 +66,8 @@ def test_labels_are_baselines_that_are_what_they_say() -> None:
     """The best as published is as published; the best with late binding binds late."""
     for name in SUITES:
         best = chosen.chosen(name)
-        assert best.published in chosen.as_published()
-        assert best.late in chosen.with_late_binding()
+        assert best.published in as_published()
+        assert best.late in with_late_binding()
 
 
 def test_a_trace_is_asked_for() -> None:
@@ -112,6 +115,36 @@ def test_estimates_are_wrong_in_one_way(tmp_path: Path, base: ProxySpec) -> None
     assert cases["bias .7"].truth.profile == exact.truth.profile
     assert cases["lengths off 2x"].arrivals != exact.arrivals
     assert cases["lengths off 2x"].truth.profile == exact.truth.profile
+    assert cases["stale prefixes"].truth.forget_rate > 0
+    assert cases["missing edges"] == exact
+
+
+def test_undeclared_edges_are_hidden_from_policies(base: ProxySpec) -> None:
+    """Only where edges are missing; a problem without such a thing shows all."""
+    policy = ready_policy("round-robin")
+    for wrong in variants.WRONG:
+        spec = variants.WrongSpec(base=base, wrong=wrong)
+        shown = Problem(suite="noise", cell=wrong, seed=0, spec=spec).shown(policy)
+        assert isinstance(shown, Undeclared) == (wrong == "missing edges")
+    assert Problem(suite="real-dag", cell="c", seed=0, spec=base).shown(policy) is policy
+
+
+def test_tokens_are_the_same_dags_on_every_rig(tmp_path: Path, base: ProxySpec) -> None:
+    """Text moves for free; with artefacts the same DAGs run."""
+    specs = [
+        TokenSpec(gpus=gpus, artefacts=artefacts, instances=base.instances)
+        for gpus, artefacts in (("homog", False), ("mild", False), ("mild", True))
+    ]
+    homog, mild, files = [spec.case(0, tmp_path) for spec in specs]
+    assert homog.arrivals == mild.arrivals
+    assert len(mild.arrivals) == 8
+    assert not any(s.output_bytes for _, graph in mild.arrivals for s in graph.stages)
+    assert graphs(files) == graphs(mild)
+    assert [spec.cell for spec in specs] == [
+        "tokens/homog/W8",
+        "tokens/mild/W8",
+        "tokens/mild/artefacts/W8",
+    ]
 
 
 def test_arrivals_come_at_a_share_of_capacity(tmp_path: Path, base: ProxySpec) -> None:

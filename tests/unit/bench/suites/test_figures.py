@@ -8,7 +8,7 @@ from tests.unit.bench.suites.rows import row
 
 from fate.bench.report import Report, Row
 from fate.bench.suites.catalogue import suite
-from fate.bench.suites.figures import add_figures, pooled_quantiles
+from fate.bench.suites.figures import LEAD_KEPT, LOST_CELLS, add_figures, pooled_quantiles
 from fate.bench.suites.results import Run
 
 
@@ -66,6 +66,43 @@ def test_cells_count_where_they_should(tmp_path: Path) -> None:
     assert ("mild/switch/W2", "fate", "p95_s") not in found
     assert found["homog/prefix/W8", "fate", "p95_over_round-robin"].mean == pytest.approx(0.5)
     assert found["grid", "fate", "p95_over_round-robin"].n == 1
+
+
+def test_lost_cells_are_counted(tmp_path: Path) -> None:
+    """A cell counts when all of its interval is above 1.02, however much."""
+    cells = {"switch": (1.1, 1.2), "prefix": (1.01, 1.2), "balanced": (0.5, 0.6)}
+    runs = [
+        row(
+            policy,
+            10.0 * (ratio if policy == "foresight" else 1.0),
+            seed=seed,
+            cell=f"mild/{regime}/W2",
+            settings={"cluster": "mild", "regime": regime, "workflows": 2},
+        )
+        for regime, ratios in cells.items()
+        for seed, ratio in enumerate(ratios)
+        for policy in ("sufferage-state", "foresight")
+    ]
+    found = figures(tmp_path, runs, best_baseline="sufferage-state")
+    lost = found["grid", "foresight", LOST_CELLS]
+    assert (lost.mean, lost.n) == (1.0, 3)
+    assert found["regime balanced", "foresight", LOST_CELLS].mean == 0.0
+
+
+def test_leads_are_kept_or_not(tmp_path: Path) -> None:
+    """By hand: 40 % ahead with exact estimates, 10 % without: a quarter is kept."""
+    ends_s = {"exact": 6.0, "sigma .5": 9.0, "bias .7": 12.0}
+    runs = [
+        row(policy, end, cell=f"{wrong}/switch", settings={"wrong": wrong}, suite="noise")
+        for wrong, end_s in ends_s.items()
+        for policy, end in (("sufferage-state", 10.0), ("foresight", end_s))
+    ]
+    report = Report("noise", tmp_path, print)
+    add_figures(report, suite("noise"), runs, {"best-baseline": "sufferage-state"})
+    kept = {r.cell: r.mean for r in report.rows if r.metric == LEAD_KEPT}
+    assert kept["sigma .5"] == pytest.approx(0.25)
+    assert kept["bias .7"] == pytest.approx(-0.5)
+    assert "exact" not in kept
 
 
 def test_headline_takes_its_tail_from_twelve_workflows(tmp_path: Path) -> None:

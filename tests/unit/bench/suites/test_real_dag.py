@@ -15,9 +15,9 @@ from fate.domain.errors import FateError
 
 
 def test_the_full_list() -> None:
-    """5 regimes x 3 clusters x 2 loads x 4 seeds, and the headline's tail."""
+    """5 regimes x 3 clusters x 2 loads x 4 seeds, the headline's tail, the mapping tokens."""
     found = real_dag.problems(Choice(seeds=range(4)))
-    assert len(found) == 5 * 3 * 2 * 4 + 4 * 4
+    assert len(found) == 5 * 3 * 2 * 4 + 4 * 4 + 4 * 4
     assert len({(p.cell, p.seed) for p in found}) == len(found)
     tails = Counter(p.spec.regime for p in found if p.spec.workflows == 12)
     assert tails == {"balanced": 4, "switch": 4, "transfer": 4, "prefix": 4}
@@ -55,7 +55,7 @@ def test_a_whole_run_on_files(tmp_path: Path) -> None:
     options = Options(
         seeds="7",
         quick=True,
-        policies="late-eft,heft,min-min,peft-state-late",
+        policies="late-eft,heft,sufferage,sufferage-state",
         processes=1,
         instances=folder,
         record=tmp_path / "results.md",
