@@ -42,6 +42,7 @@ def check(case: Case, outcome: Outcome, *, at_least_s: float = 0.0) -> History:
     _check_order(case, history)
     _check_slots(case, outcome, history)
     _check_memory(case, history)
+    _check_undisturbed(case, history)
     return history
 
 
@@ -215,3 +216,12 @@ def _check_memory(case: Case, history: History) -> None:
             0 <= bar.cached_tokens <= most,
             f"{bar.instance}: {bar.cached_tokens} tokens cached, at most {most} can be",
         )
+
+
+def _check_undisturbed(case: Case, history: History) -> None:
+    """Where nothing can fail, nothing fails, and no device is put aside."""
+    if case.truth.failure_rate or case.truth.refusal_rate:
+        return
+    counts = history.counts
+    _require(not counts.failed_attempts, f"{counts.failed_attempts} attempts failed")
+    _require(not counts.drains, f"devices were drained {counts.drains} times")

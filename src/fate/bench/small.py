@@ -2,8 +2,9 @@
 
 import random
 
+import msgspec
+
 from fate.bench.case import PATIENT, Case
-from fate.core.options import SchedulerOptions
 from fate.cost.profile import CallCosts, Profile
 from fate.domain.catalog import Cluster, Device, Link, Model
 from fate.domain.graph import Graph, Segment, Stage, item_key
@@ -32,7 +33,7 @@ def small_case(seed: int, *, stages: int = 12, devices: int = 3, workflows: int 
         profile=profile,
         truth=Truth(profile=profile),
         seed=seed,
-        options=SchedulerOptions(max_wait_s=PATIENT.max_wait_s, move=False),
+        options=msgspec.structs.replace(PATIENT, move=False),
     )
 
 

@@ -45,7 +45,8 @@ class Chain:
     """A placement under way. `activity` is None while it waits for memory or for a load.
 
     `cached` are the prompt tokens that its sequence holds without a move, `source` is the state
-    that a move brings, `holding` whether it is kept for this chain where it is.
+    that a move brings, `holding` whether it is kept for this chain where it is. `gather_s` is how
+    long its call takes to gather the outputs of parents on other devices, before its first item.
     """
 
     device: int
@@ -61,6 +62,7 @@ class Chain:
     cached: int = 0
     source: Content | None = None
     holding: bool = False
+    gather_s: float = 0.0
 
     def working_on(self, item: int) -> bool:
         """Whether the current activity is one that finishes items, this one among them."""
@@ -69,14 +71,14 @@ class Chain:
 
     def expected_end_s(self, now_s: float) -> float:
         """Return when the chain is expected to end, always after `now_s`."""
-        left = sum(step.expected_s for step in self.steps)
+        gather = 0.0 if self.items_done else self.gather_s
+        left = sum(step.expected_s for step in self.steps) + gather
         if self.activity is None:
             return now_s + max(left, 1e-6)
         step = self.steps[0]
-        whole = step.expected_s
+        whole, later = step.expected_s, left - step.expected_s
         if step.kind == "call" and self.chunk is not None:
             items = self.chunk.stop - self.chunk.start
-            whole = step.expected_s * (items - self.items_done) / items
-        return max(
-            self.step_since_s + left - step.expected_s + whole, now_s + _OVERRUN * whole + 1e-6
-        )
+            whole = gather + step.expected_s * (items - self.items_done) / items
+            later -= gather
+        return max(self.step_since_s + later + whole, now_s + _OVERRUN * whole + 1e-6)

@@ -6,6 +6,7 @@ from fate.core.fleet import Fleet
 from fate.core.lifecycle import Lifecycle
 from fate.core.pool import ReadyChunk
 from fate.core.prefetch import Prefetcher
+from fate.core.snapshot import link_table
 from fate.domain.plan import Plan
 
 #: What overdue chunks force takes at most this share of a device's time; otherwise a backlog older
@@ -26,6 +27,11 @@ class Dispatcher:
     prefetcher: Prefetcher
     held: set[int] = field(default_factory=set[int])
     forced_until_s: dict[int, float] = field(default_factory=dict[int, float])
+    _link: list[list[list[float]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know what links cost."""
+        self._link = link_table(self.fleet.cluster).tolist()
 
     def free_devices(self) -> list[int]:
         """Return the devices with a free compute slot."""
@@ -58,10 +64,22 @@ class Dispatcher:
                 self.prefetcher.grant(wish.device, wish.model, now_s)
 
     def _start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
-        if not self._may_run(ready, d) or not self.fleet.start(ready, d, now_s):
+        if not self._may_run(ready, d):
+            return False
+        if not self.fleet.start(ready, d, now_s, self._gather_s(ready, d)):
             return False
         self.lifecycle.pool.take(ready.chunk)
         return True
+
+    def _gather_s(self, ready: ReadyChunk, d: int) -> float:
+        """Return the seconds to gather the outputs of parents that lie on other devices."""
+        if not self.fleet.cluster.links:
+            return 0.0
+        seconds, instance = 0.0, self.lifecycle.instances[ready.chunk.instance]
+        for source, size in self.lifecycle.gathered(instance):
+            fixed_s, byte_s = self._link[source][d]
+            seconds += fixed_s + byte_s * size
+        return seconds
 
     def _may_run(self, ready: ReadyChunk, d: int) -> bool:
         cluster, model = self.fleet.cluster, self.fleet.cluster.models[ready.work.model]

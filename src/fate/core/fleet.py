@@ -71,7 +71,7 @@ class Fleet:
         """Host slots that are free for tools."""
         return self.cluster.tool_slots - sum(1 for c in self.chains if c.device == HOST)
 
-    def start(self, ready: ReadyChunk, d: int, now_s: float) -> bool:
+    def start(self, ready: ReadyChunk, d: int, now_s: float, gather_s: float = 0.0) -> bool:
         """Start a chunk on a device; False while memory in use there makes that impossible."""
         steps = self._prepare(self.cluster.models[ready.work.model].id, d)
         if steps is None:
@@ -84,6 +84,7 @@ class Fleet:
             cached = found.tokens
         steps.append(Step("call", model, self.moving.call_seconds(ready.work, d, cached)))
         chain = Chain(d, ready.chunk, ready, steps, sequence, cached=match.cached)
+        chain.gather_s = gather_s
         if found is not None and found.content.device == d:
             self.moving.hold(chain, found.content)
         state.models[model].users += 1

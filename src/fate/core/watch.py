@@ -153,9 +153,9 @@ class Watch:
         whole_s = (
             self.fleet.moving.call_seconds(chain.ready.work, d, 0.0) + self._longer_s(chain, d)
         ) * share
-        return (
-            factor * whole_s * self.fleet.estimator.concurrent(d, chain.concurrency) + STEP_FLOOR_S
-        )
+        gather_s = 0.0 if chain.items_done else chain.gather_s
+        whole_s = whole_s * self.fleet.estimator.concurrent(d, chain.concurrency) + gather_s
+        return factor * whole_s + STEP_FLOOR_S
 
     def _longer_s(self, chain: Chain, d: int) -> float:
         """Return how much longer a call takes with the longest answers it may give [s]."""

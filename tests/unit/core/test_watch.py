@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from tests.by_hand import ByHand, first
-from tests.graphs import chain, cluster
+from tests.graphs import chain, cluster, llm
 
+from fate.domain.catalog import Link
 from fate.domain.graph import Chunk, Graph
 from fate.domain.messages import (
     Call,
@@ -290,3 +292,51 @@ def test_a_call_that_fails_while_it_is_taken_away_is_not_charged() -> None:
     hand.send(Failed(activity=left.activity, reason="broken"))
     hand.send(Failed(activity=right.activity, reason="connection closed"))
     assert hand.core.lifecycle.instances[V.instance].failures == {}
+
+
+def test_gathering_outputs_is_part_of_a_call_and_no_slowness() -> None:
+    """9 s over a link before a call of .2 s: it is expected to take both, and no device is blamed.
+
+    The limit is five times that, and 2 s.
+    """
+    links = (Link(source="d0", target="d1", bytes_per_s=1e6, latency_s=1.0),)
+    hand = ByHand(replace(cluster(), links=links), measured=True)
+    parent = replace(llm("w", "s0", "A"), output_bytes=8_000_000)
+    hand.submit(Graph(id="w", stages=(parent, llm("w", "s1", "A", ["s0"]))))
+    hand.plan((W,))
+    hand.loaded(hand.one(Load))
+    hand.finished(hand.one(Call))
+    hand.expand()
+    hand.plan((), (Chunk("w/s1", 0, 1),))
+    hand.loaded(hand.one(Load))
+    (at_work,) = hand.core.fleet.chains
+    call_s = at_work.steps[0].expected_s
+    assert at_work.expected_end_s(hand.now_s) == pytest.approx(hand.now_s + 9.0 + call_s)
+    began_s, look_s = hand.now_s, hand.core.watch.next_s
+    hand.send(Woke(at_s=look_s), at_s=look_s)  # when a load would have been over for long
+    assert not hand.all(Drained)
+    due_s = hand.core.watch.next_s
+    assert due_s > began_s + 5 * 9.0
+    hand.send(Woke(at_s=due_s), at_s=due_s)
+    assert hand.one(Drained).device == "d1"
+
+
+def test_what_was_gathered_before_the_first_item_is_not_expected_again() -> None:
+    """A map's second item starts where the first has ended."""
+    links = (Link(source="d0", target="d1", bytes_per_s=1e6, latency_s=1.0),)
+    hand = ByHand(replace(cluster(), links=links), chunk_s=100.0)
+    parent = replace(llm("w", "s0", "A"), output_bytes=8_000_000)
+    both = replace(llm("w", "s1", "A", ["s0"]), mapped=True, items=4)
+    hand.submit(Graph(id="w", stages=(parent, both)))
+    hand.plan((W,))
+    hand.loaded(hand.one(Load))
+    hand.finished(hand.one(Call))
+    hand.expand()
+    hand.plan((), (Chunk("w/s1", 0, 2),))
+    hand.loaded(hand.one(Load))
+    (at_work,) = hand.core.fleet.chains
+    call_s = at_work.steps[0].expected_s
+    assert at_work.expected_end_s(hand.now_s) == pytest.approx(hand.now_s + 9.0 + call_s)
+    activity = hand.one(Call).activity
+    hand.send(ItemDone(activity=activity, item=0, output_tokens=32))
+    assert at_work.expected_end_s(hand.now_s) == pytest.approx(hand.now_s + call_s / 2)
