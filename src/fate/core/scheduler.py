@@ -38,6 +38,7 @@ from fate.domain.messages import (
     DeviceReady,
     Done,
     Event,
+    Expand,
     Expanded,
     ExpandFailed,
     Failed,
@@ -331,6 +332,8 @@ class Scheduler:
         """Ask for a plan if something changed, somebody could use it, and none is on its way."""
         if self._in_flight or not self._stale or not (self._eager or self._dispatch.free_devices()):
             return
+        if any(type(command) is Expand for command in self._outbox):
+            return  # what is rendered now is ready in a moment: the plan shall know of it
         self._version += 1
         self._in_flight, self._stale = True, False
         snapshot = self._snapshots.build(

@@ -68,6 +68,14 @@ class Truth:
     actual: Mapping[str, Graph] = field(default_factory=dict[str, Graph])
 
 
+def answer_tokens(stage: Stage, factor: float) -> int:
+    """Return the tokens of an answer `factor` times as long as expected, within its limit."""
+    if not stage.output_tokens and not stage.max_tokens:
+        return 0  # a vector
+    longest = stage.max_tokens or 1 << 30
+    return max(1, min(round(stage.output_tokens * factor), longest))
+
+
 def declared_in(truth: Truth, physics: "Physics") -> Declared:
     """Return what graphs turn out to be in a world."""
     return Declared(physics.draw, reuse=truth.reuse, refusal_rate=truth.refusal_rate)
@@ -173,10 +181,7 @@ class Physics:
     def length(self, stage: Stage, instance: InstanceId, item: int) -> int:
         """Return the true number of output tokens of an item."""
         factor = self._log_normal(self._truth.length_noise, "length", instance, str(item))
-        if not stage.output_tokens and not stage.max_tokens:
-            return 0  # a vector
-        longest = stage.max_tokens or 1 << 30
-        return max(1, min(round(stage.output_tokens * factor), longest))
+        return answer_tokens(stage, factor)
 
     def draw(self, *about: str) -> float:
         """Return a uniform number in [0, 1) that depends on the seed and `about` only."""

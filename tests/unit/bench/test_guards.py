@@ -18,6 +18,7 @@ from fate.domain.messages import Event, ItemDone, Submitted
 from fate.drivers.setup import Outcome
 from fate.drivers.world import Truth
 from fate.policy.baselines.greedy import LateEft
+from fate.policy.baselines.queueing import round_robin_idle
 
 
 def a_case(works: list[Graph], on: Cluster, truth: Truth | None = None) -> Case:
@@ -86,6 +87,7 @@ def test_an_item_that_is_missing_is_found() -> None:
 def test_a_call_before_its_parents_is_found() -> None:
     """A graph with an edge more than the one that ran is not what ran."""
     later = {"critic1": ("notes", "critic0")}
+    case = a_case(mixed()[:1], cluster(devices=4, memory_mib=200))
 
     def submitted(event: Event) -> Event:
         if not isinstance(event, Submitted) or event.graph.id != "m0":
@@ -94,7 +96,7 @@ def test_a_call_before_its_parents_is_found() -> None:
         return replace(event, graph=replace(event.graph, stages=tuple(stages)))
 
     with pytest.raises(GuardError, match=r"m0/critic1 begins at .* with 1 of 2 parents done"):
-        check(CASE, told(run_case(CASE, LateEft()), submitted))
+        check(case, told(run_case(case, round_robin_idle()), submitted))
 
 
 def test_a_call_that_makes_its_parent_needless_is_found() -> None:

@@ -4,7 +4,7 @@ import pytest
 from tests.by_hand import ByHand, first
 from tests.graphs import chain, cluster, llm
 
-from fate.domain.graph import Graph
+from fate.domain.graph import Chunk, Graph
 from fate.domain.messages import (
     Call,
     Done,
@@ -67,9 +67,19 @@ def test_early_binding_plans_whenever_work_arrives() -> None:
     assert hand.snapshot.frontier == 3
     hand.plan((V,))
     hand.submit(chain("t", "A"))
-    assert hand.snapshot.chunks == (W, U)
-    hand.plan(())
     assert hand.one(RequestPlan).snapshot.chunks == (W, U, first("t"))
+
+
+def test_no_plan_is_asked_for_while_stages_are_being_rendered() -> None:
+    """The call that a parent's end makes ready is part of the decision its device waits for."""
+    hand = ByHand(cluster(devices=1))
+    hand.submit(chain("v", "AA"), chain("w", "A"))
+    hand.plan((V,))
+    hand.loaded(hand.one(Load))
+    hand.finished(hand.one(Call))
+    hand.none(RequestPlan)
+    hand.expand()
+    assert hand.one(RequestPlan).snapshot.chunks == (W, Chunk("v/s1", 0, 1))
 
 
 def test_a_plan_may_wait_for_a_busy_device() -> None:
