@@ -1,0 +1,225 @@
+"""Offline best: what a search that knows everything finds when it may take its time.
+
+Annealing over (device, turn) of every stage, decoded by the projection that `foresight` plans with
+(`policy.kernel.reference_project`), on the truth of a case instead of on estimates, all arrivals
+known. A step changes a few stages at random and descends from there by the compiled search; what it
+ends in is taken if it is better, or with the probability that its loss has at the temperature
+(Martin, Otto, Felten, "Large-step Markov chains for the traveling salesman problem", 1991).
+
+What it found is played through the core: that makespan counts, not the projected one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from fate.bench.case import Case, run_case
+from fate.bench.played import PlayedPriorities
+from fate.domain.errors import FateError
+from fate.domain.graph import Graph, InstanceId, Stage
+from fate.domain.messages import Command, Expand, RequestPlan, Submitted
+from fate.domain.snapshot import Snapshot
+from fate.drivers.setup import Setup, in_order
+from fate.drivers.world import World, answer_tokens
+from fate.policy.kernel.backend import open_kernel
+from fate.policy.kernel.problem import Weights
+from fate.policy.kernel.reference_project import ANY, Aims, Places
+from fate.policy.kernel.reference_whole import MOVE_WIDTH
+from fate.policy.kernel.whole import Whole
+from fate.view.history import History
+
+#: Evaluations of the descent that a step of the annealing ends in.
+DESCENT = 1_000
+#: Loss, as a share of the makespan, that is taken with probability 1/e at the start; at the end of
+#: the annealing nothing worse is taken.
+_HEAT = 0.01
+#: Share of the stages that a step changes, and how many at least.
+_KICK, _KICKED = 0.02, 3
+
+#: Device and turn (lowest first) of each execution of a stage.
+Schedule = Mapping[InstanceId, tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """What was found: the schedule, what it simulates to, and what it was projected to.
+
+    `evaluations` were made in all; `half_s` is the projected makespan after half of them.
+    """
+
+    schedule: Schedule
+    makespan_s: float
+    projected_s: float
+    half_s: float
+    evaluations: int
+
+
+def clairvoyant(case: Case) -> Case:
+    """Return a case in which what is declared and believed is what happens.
+
+    Raises:
+        FateError: the case draws what happens, so that nobody can know it.
+    """
+    truth = case.truth
+    if truth.noise or truth.length_noise or truth.failure_rate or truth.refusal_rate:
+        raise FateError("the offline best is one of cases without noise")
+    known = {g.id: _written(truth.actual.get(g.id, g)) for _, g in case.arrivals}
+    return dataclasses.replace(
+        case,
+        arrivals=tuple((at_s, known[g.id]) for at_s, g in case.arrivals),
+        profile=truth.profile,
+        truth=dataclasses.replace(truth, actual=known),
+    )
+
+
+def _written(graph: Graph) -> Graph:
+    """Return a graph whose answers are expected to have the tokens they will have."""
+    return msgspec.structs.replace(graph, stages=tuple(map(_whole_tokens, graph.stages)))
+
+
+def _whole_tokens(stage: Stage) -> Stage:
+    tokens = float(answer_tokens(stage, 1.0))
+    body = tuple(map(_whole_tokens, stage.body))
+    return msgspec.structs.replace(stage, output_tokens=tokens, body=body)
+
+
+def offline_best(case: Case, start: Schedule, *, evaluations: int, seed: int = 0) -> Offline:
+    """Anneal from a schedule; return the best one found, played.
+
+    Args:
+        case: without noise.
+        start: a schedule to warm up from; what it leaves out may run anywhere, last.
+        evaluations: projections in all.
+        seed: of the random changes.
+    """
+    known = clairvoyant(case)
+    snapshot = whole_snapshot(known)
+    whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(mean=0.0, tail=0.0))
+    places = _places(snapshot, start)
+    annealing = _Annealing(snapshot, whole, np.random.default_rng(seed))
+    best, value_s, half_s = annealing.run(places, evaluations)
+    schedule = _schedule(snapshot, best)
+    return Offline(
+        schedule=schedule,
+        makespan_s=play(known, schedule),
+        projected_s=value_s,
+        half_s=half_s,
+        evaluations=evaluations,
+    )
+
+
+def play(case: Case, schedule: Schedule) -> float:
+    """Return what a schedule takes in the simulator [s]."""
+    place = {name: (device, -turn) for name, (device, turn) in schedule.items()}
+    outcome = run_case(case, PlayedPriorities(place))
+    return outcome.makespan_s - min(at_s for at_s, _ in case.arrivals)
+
+
+def schedule_of(case: Case, history: History) -> Schedule:
+    """Return where a run's calls ran, and in which order they began."""
+    index = {device.id: d for d, device in enumerate(case.cluster.devices)}
+    found: dict[InstanceId, tuple[int, float]] = {}
+    for turn, bar in enumerate(history.bars):
+        if bar.kind == "call" and bar.instance not in found:
+            found[bar.instance] = (index[bar.device], float(turn))
+    return found
+
+
+def whole_snapshot(case: Case) -> Snapshot:
+    """Return the picture of all stages of all workflows before anything runs.
+
+    Workflows that come later are there too, their stages released when they come. All arrive at
+    once in a core of their own: what they turn out to be is as the case's world has it.
+    """
+    setup = Setup(
+        cluster=case.cluster,
+        profile=case.profile,
+        policy=PlayedPriorities({}, lookahead="all"),
+        options=case.options,
+        seed=case.seed,
+    )
+    core, world = setup.scheduler(), World(case.cluster, case.truth, case.seed)
+    for _, graph in case.arrivals:
+        world.arrive(graph)
+    commands: Sequence[Command] = core.handle(
+        in_order([Submitted(graph=graph) for _, graph in case.arrivals]), 0.0
+    )
+    request = None
+    while request is None and commands:
+        answers = [world.expand(command) for command in commands if isinstance(command, Expand)]
+        commands = core.handle(in_order(answers), 0.0)
+        request = next((c for c in commands if isinstance(c, RequestPlan)), None)
+    if request is None:
+        raise FateError("nothing of this case is ready when it begins")
+    return _released(case, request.snapshot)
+
+
+def _released(case: Case, snapshot: Snapshot) -> Snapshot:
+    arrived = {graph.id: at_s for at_s, graph in case.arrivals}
+    first_s = min(arrived.values())
+    at_s = [arrived[name.rpartition("/")[0]] - first_s for name in snapshot.node_names]
+    return dataclasses.replace(
+        snapshot, released_at_s=np.maximum(snapshot.released_at_s, np.array(at_s))
+    )
+
+
+def _schedule(snapshot: Snapshot, places: Places) -> Schedule:
+    """Return a plan by name, with equal turns told apart as the projection does: by node."""
+    order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
+    return {
+        snapshot.node_names[node]: (places.device[node], float(rank))
+        for rank, node in enumerate(order)
+    }
+
+
+def _places(snapshot: Snapshot, start: Schedule) -> Places:
+    last = float(len(start))
+    found = [start.get(name, (ANY, last)) for name in snapshot.node_names]
+    return Places([device for device, _ in found], [turn for _, turn in found])
+
+
+@dataclass(slots=True)
+class _Annealing:
+    """The chain of local optima, and the best of them."""
+
+    snapshot: Snapshot
+    whole: Whole
+    draw: np.random.Generator
+
+    def run(self, places: Places, evaluations: int) -> tuple[Places, float, float]:
+        """Return the best plan, its makespan, and the makespan after half of the evaluations."""
+        at, value_s = self._descend(places)
+        best, best_s, half_s = at, value_s, value_s
+        steps = max(evaluations // DESCENT, 2)
+        for step in range(1, steps):
+            tried, tried_s = self._descend(self._kicked(at))
+            heat_s = _HEAT * best_s * (1.0 - step / steps)
+            if tried_s <= value_s or self.draw.random() < math.exp((value_s - tried_s) / heat_s):
+                at, value_s = tried, tried_s
+            if tried_s < best_s:
+                best, best_s = tried, tried_s
+            if step <= steps // 2:
+                half_s = best_s
+        return best, best_s, half_s
+
+    def _descend(self, places: Places) -> tuple[Places, float]:
+        moves = self.draw.integers(0, 1 << 31, (DESCENT, MOVE_WIDTH))
+        found = self.whole.search(places, moves)
+        return found.places, found.value_s
+
+    def _kicked(self, places: Places) -> Places:
+        """Give a few stages another device, or the turn of another stage."""
+        device, turn = list(places.device), list(places.turn)
+        nodes = len(device)
+        for _ in range(max(_KICKED, round(_KICK * nodes))):
+            node, other = self.draw.integers(nodes, size=2).tolist()
+            hosts = np.flatnonzero(self.snapshot.eligible[node]).tolist()
+            if self.draw.random() < 0.5:
+                device[node] = int(self.draw.choice(hosts))
+            else:
+                turn[node] = turn[other] - 0.5
+        return Places(device, turn)
