@@ -21,15 +21,16 @@ from fate.bench.case import Case, run_case
 from fate.bench.played import PlayedPriorities
 from fate.domain.errors import FateError
 from fate.domain.graph import Graph, InstanceId, Stage
-from fate.domain.messages import Command, Expand, RequestPlan, Submitted
+from fate.domain.messages import Command, Expand, Planned, RequestPlan, Submitted
 from fate.domain.snapshot import Snapshot
-from fate.drivers.setup import Setup, in_order
+from fate.drivers.setup import Outcome, Setup, in_order
 from fate.drivers.world import World, answer_tokens
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Whole
+from fate.view.fold import fold
 from fate.view.history import History
 
 #: Evaluations of the descent that a step of the annealing ends in.
@@ -40,6 +41,13 @@ _HEAT = 0.01
 #: Share of the stages that a step changes, and how many at least.
 _KICK, _KICKED = 0.02, 3
 
+#: Plans that annealing values for each one that `foresight` has valued in its run, and at least.
+FACTOR, LEAST = 10, 20_000
+#: Larger cases have no offline best: it would take too long.
+MAX_STAGES = 250
+#: The name of the offline best among policies, and of the policy that annealing starts from.
+OFFLINE, FORESIGHT = "offline-best", "foresight"
+
 #: Device and turn (lowest first) of each execution of a stage.
 Schedule = Mapping[InstanceId, tuple[int, float]]
 
@@ -48,13 +56,12 @@ Schedule = Mapping[InstanceId, tuple[int, float]]
 class Offline:
     """What was found: the schedule, what it simulates to, and what it was projected to.
 
-    `evaluations` were made in all; `half_s` is the projected makespan after half of them.
+    `evaluations` were made in all.
     """
 
     schedule: Schedule
-    makespan_s: float
+    outcome: Outcome
     projected_s: float
-    half_s: float
     evaluations: int
 
 
@@ -101,22 +108,52 @@ def offline_best(case: Case, start: Schedule, *, evaluations: int, seed: int = 0
     whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(mean=0.0, tail=0.0))
     places = _places(snapshot, start)
     annealing = _Annealing(snapshot, whole, np.random.default_rng(seed))
-    best, value_s, half_s = annealing.run(places, evaluations)
+    best, value_s = annealing.run(places, evaluations)
     schedule = _schedule(snapshot, best)
     return Offline(
         schedule=schedule,
-        makespan_s=play(known, schedule),
+        outcome=play(known, schedule),
         projected_s=value_s,
-        half_s=half_s,
         evaluations=evaluations,
     )
 
 
-def play(case: Case, schedule: Schedule) -> float:
-    """Return what a schedule takes in the simulator [s]."""
+def best_known(case: Case, outcomes: Mapping[str, Outcome], *, factor: int = FACTOR) -> Outcome:
+    """Return the best run of a case: of policies, or of annealing from what `foresight` did.
+
+    Where the truth is drawn, or a case is larger than `MAX_STAGES`, that of the policies.
+
+    Args:
+        case: the case.
+        outcomes: runs under policies, `foresight` among them.
+        factor: how many times as many plans as `foresight` valued the annealing may value.
+    """
+    best = min(outcomes.values(), key=lambda outcome: outcome.makespan_s)
+    try:
+        known = clairvoyant(case)
+    except FateError:
+        return best
+    if sum(len(graph.stages) for _, graph in known.arrivals) > MAX_STAGES:
+        return best
+    start = outcomes.get(FORESIGHT, best)
+    found = offline_best(
+        case,
+        schedule_of(case, fold(case.cluster, start.records)),
+        evaluations=max(factor * valued(start), LEAST),
+    )
+    return min(best, found.outcome, key=lambda outcome: outcome.makespan_s)
+
+
+def valued(outcome: Outcome) -> int:
+    """Return how many plans a run's policy has run to completion in all its searches."""
+    plans = [e.plan for r in outcome.records for e in r.events if isinstance(e, Planned)]
+    return sum(plan.search.moves for plan in plans)
+
+
+def play(case: Case, schedule: Schedule) -> Outcome:
+    """Run a schedule in the simulator."""
     place = {name: (device, -turn) for name, (device, turn) in schedule.items()}
-    outcome = run_case(case, PlayedPriorities(place))
-    return outcome.makespan_s - min(at_s for at_s, _ in case.arrivals)
+    return run_case(case, PlayedPriorities(place))
 
 
 def schedule_of(case: Case, history: History) -> Schedule:
@@ -190,10 +227,10 @@ class _Annealing:
     whole: Whole
     draw: np.random.Generator
 
-    def run(self, places: Places, evaluations: int) -> tuple[Places, float, float]:
-        """Return the best plan, its makespan, and the makespan after half of the evaluations."""
+    def run(self, places: Places, evaluations: int) -> tuple[Places, float]:
+        """Return the best plan and its makespan."""
         at, value_s = self._descend(places)
-        best, best_s, half_s = at, value_s, value_s
+        best, best_s = at, value_s
         steps = max(evaluations // DESCENT, 2)
         for step in range(1, steps):
             tried, tried_s = self._descend(self._kicked(at))
@@ -202,9 +239,7 @@ class _Annealing:
                 at, value_s = tried, tried_s
             if tried_s < best_s:
                 best, best_s = tried, tried_s
-            if step <= steps // 2:
-                half_s = best_s
-        return best, best_s, half_s
+        return best, best_s
 
     def _descend(self, places: Places) -> tuple[Places, float]:
         moves = self.draw.integers(0, 1 << 31, (DESCENT, MOVE_WIDTH))

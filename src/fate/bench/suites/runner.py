@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fate.bench.machine import commit as this_commit
+from fate.bench.offline import OFFLINE
 from fate.bench.report import Echo, Progress, Report
 from fate.bench.suites.chosen import REFERENCE
 from fate.bench.suites.problem import Problem, Task
@@ -74,7 +75,7 @@ class Results:
 
 def known_policies(wanted: Sequence[str], echo: Echo) -> list[str]:
     """Return a suite's own list without those that this version does not have."""
-    registered = names("policy")
+    registered = [*names("policy"), OFFLINE]
     missing = [name for name in wanted if name.partition("?")[0] not in registered]
     if missing:
         echo(f"not registered, left out: {', '.join(missing)}")
@@ -91,8 +92,10 @@ def named_policies(text: str) -> list[str]:
     if not found:
         raise FateError("--policies: no name given")
     for name in found:
-        resolve("policy", name.partition("?")[0])
-    return list(dict.fromkeys([REFERENCE, *found]))
+        if name != OFFLINE:
+            resolve("policy", name.partition("?")[0])
+    last = [OFFLINE] if OFFLINE in found else []  # it is the best of all others, too
+    return list(dict.fromkeys([REFERENCE, *[n for n in found if n != OFFLINE], *last]))
 
 
 def earlier_results(out: Path, jobs: Jobs, *, resume: bool) -> Results:
