@@ -10,9 +10,10 @@ from fate.policy.kernel.reference import appraise, benches, commit, find_sequenc
 from fate.policy.listing import Binding, ListPolicy, arrival
 from fate.policy.measures import Loaded, Score
 
-#: Weights of queue, KV utilisation and prefix in llm-d's guide to inference scheduling,
-#: guides/inference-scheduling/scheduler/inference-scheduling.values.yaml of llm-d/llm-d at 086f217.
-QUEUE, KV, PREFIX = 2.0, 2.0, 3.0
+#: Weights of queue, KV utilisation and prefix. Llm-d's guide to inference scheduling has 2 : 2 : 3
+#: (guides/inference-scheduling/scheduler/inference-scheduling.values.yaml of llm-d/llm-d at
+#: 086f217); by `fate bench tune --quick` a queue that counts double is better.
+QUEUE, KV, PREFIX = 4.0, 2.0, 3.0
 
 
 def arrival_lru() -> ListPolicy:
@@ -85,12 +86,13 @@ def weighted_scorers(queue: float = QUEUE, kv: float = KV, prefix: float = PREFI
     """Bind each call to the replica with the highest weighted sum of three scores.
 
     Source: llm-d's inference scheduler (endpoint picker of the Kubernetes Gateway API inference
-    extension) with the weights of its guide, 2 : 2 : 3. Rule: arrival order; the highest sum of
-    queue (1 for the shortest queue, 0 for the longest, 1 if all are equal), KV utilisation (1
-    minus the share in use) and prefix (the share of the prompt that is cached); final. Deviations:
-    the lowest index wins a tie, which is drawn there; KV in use is counted in slots; the true
-    cache in place of a guess at it; a pool serves one model there and never loads another, here
-    every device that may run the model belongs to its pool and loading is not seen.
+    extension). Rule: arrival order; the highest of 4 x queue (1 for the shortest queue, 0 for the
+    longest, 1 if all are equal) + 2 x KV utilisation (1 minus the share in use) + 3 x prefix (the
+    share of the prompt that is cached); final. Deviations: its guide's weights are 2 : 2 : 3, which
+    is worse here, as loads make queues dear; the lowest index wins a tie, which is drawn there; KV
+    in use is counted in slots; the true cache in place of a guess at it; a pool serves one model
+    there and never loads another, here every device that may run the model belongs to its pool and
+    loading is not seen.
     """
     return _scorers("weighted-scorers", "immediate", (queue, kv, prefix))
 

@@ -52,6 +52,10 @@ REPLICAS = (
 )
 
 
+#: The weights of llm-d's guide.
+GUIDE = {"queue": 2.0, "kv": 2.0, "prefix": 3.0}
+
+
 class TestWeightedScorers:
     """2 x queue + 2 x free KV + 3 x prefix."""
 
@@ -59,7 +63,9 @@ class TestWeightedScorers:
         """Sums of (device 0, device 1) for each call."""
         # 1: 2 + 2 + 1.5, 2 + 2 + 0 -> 0. 2: 0 + 2 + 1.5, 2 + 2 + 0 -> 1 (0 has the queue).
         # 3: 2 + 2 + 1.5, 2 + 2 + 2.7 -> 1. 4: 2 + 2, 0 + 2 -> 0. 5: equal -> 0.
-        lists, memo = step("weighted-scorers", prompts(), REPLICAS, contents=CONTENTS)
+        lists, memo = step(
+            "weighted-scorers", prompts(), REPLICAS, contents=CONTENTS, options=GUIDE
+        )
         assert lists == [[1, 4, 5], [2, 3]]
         # 1 and 2 run; 6 starts with 70 tokens of content 0, of which 3 will leave 50 on device
         # 1: 0 + 0 + 2.1, 2 + 0 + 1.5 -> 1.
@@ -71,9 +77,19 @@ class TestWeightedScorers:
             box.sequences = 3
         new = ready(A, A, A, A, A, A)[5]
         new.prompt = (("system", 50), ("examples", 20))
-        assert step("weighted-scorers", [*prompts()[2:], new], busy_now, memo, contents=CONTENTS)[
-            0
-        ] == [[4, 5], [3, 6]]
+        assert step(
+            "weighted-scorers",
+            [*prompts()[2:], new],
+            busy_now,
+            memo,
+            contents=CONTENTS,
+            options=GUIDE,
+        )[0] == [[4, 5], [3, 6]]
+
+    def test_queues_count_double_by_default(self) -> None:
+        """Call 3: 4 + 2 + 1.5 on device 0; 0 + 2 + 2.7 on device 1, where 2 waits -> 0."""
+        lists, _ = step("weighted-scorers", [*prompts()[1:3]], REPLICAS, contents=CONTENTS)
+        assert lists == [[2], [3]]
 
     def test_weights_are_options(self) -> None:
         """With the prefix alone 2 follows 1: 1.5 against 0."""
@@ -85,10 +101,12 @@ class TestWeightedScorers:
 
     def test_late_binding_thinks_again(self) -> None:
         """The same sums, but 4 and 5 are free to go where the queue is shorter by then."""
-        lists, memo = step("weighted-scorers-late", prompts(), REPLICAS, contents=CONTENTS)
+        lists, memo = step(
+            "weighted-scorers-late", prompts(), REPLICAS, contents=CONTENTS, options=GUIDE
+        )
         assert lists == [[1, 4, 5], [2, 3]]
         # Device 0 runs 1, device 1 is idle. 4: 2 + 0, 2 + 2 -> 1. 5: 2 + 0, 0 + 2: equal -> 0.
-        again = step("weighted-scorers-late", prompts()[3:], [busy(9), Box()], memo)
+        again = step("weighted-scorers-late", prompts()[3:], [busy(9), Box()], memo, options=GUIDE)
         assert again[0] == [[5], [4]]
 
     def test_weights_without_meaning_are_refused(self) -> None:
