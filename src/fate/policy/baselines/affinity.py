@@ -6,7 +6,7 @@ from fate.domain.errors import FateError
 from fate.policy.listing import Binding, ListPolicy, arrival
 from fate.policy.measures import Bounded, Locality, Prefix
 
-#: What deployments of bounded loads use, 1.25 times the mean, as in KubeAI and brpc; and the best of
+#: What deployments of bounded loads use, 1.25 times the mean, as in KubeAI and brpc; the best of
 #: 1.1 to 3 for the other rules here, by `fate bench tune --quick` on development seeds.
 CAP, TIGHT = 1.25, 1.1
 
