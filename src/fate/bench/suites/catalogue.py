@@ -138,6 +138,7 @@ SUITES: dict[str, Suite] = {
             look=LOOKS["noise"],
             tail=never,
             exact=variants.EXACT,
+            targets=_TARGETS["noise"],
             prepare=_prepare_bases,
         ),
         Suite(

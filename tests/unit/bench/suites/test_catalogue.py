@@ -70,6 +70,16 @@ def test_labels_are_baselines_that_are_what_they_say() -> None:
         assert best.late in with_late_binding()
 
 
+def test_targets_belong_to_their_suite() -> None:
+    """None that is written down is left out, and nobody is compared who does not run."""
+    aimed = [name for name in SUITES if SUITES[name].targets]
+    assert aimed == ["real-dag", "llm-native", "prefix-reuse", "noise", "arrivals"]
+    for name in ("noise", "arrivals"):
+        run = suite(name).policies(Choice(seeds=(0,)))
+        over = {t.metric.partition("_over_")[2] for t in SUITES[name].targets}
+        assert over <= {*run, "best-baseline"}
+
+
 def test_a_trace_is_asked_for() -> None:
     """There is none of ours."""
     with pytest.raises(FateError, match="--trace FILE"):
