@@ -25,6 +25,7 @@ from fate.policy.kernel.compiled_state import (
     inline,
     jit,
     reset,
+    within,
 )
 from fate.policy.kernel.problem import (
     BYTES,
@@ -218,7 +219,7 @@ def replay(p: Problem, orders: I64, lengths: I64) -> F64:
     return finish_s
 
 
-@jit
+@within
 def device_value(
     p: Problem, s: State, device: int, order: tuple[I64, int], future: F64, spare_s: float
 ) -> tuple[float, float]:
@@ -237,7 +238,7 @@ def device_value(
     return latest_s, total_s
 
 
-@jit
+@within
 def plan_value(p: Problem, latest: F64, total: F64) -> float:
     """See `reference.plan_value`."""
     latest_s, total_s = p.now_s, 0.0

@@ -14,6 +14,7 @@ from fate.policy.kernel.compiled_state import (
     leading,
     shared,
     usable_hit,
+    within,
 )
 from fate.policy.kernel.problem import (
     ELIGIBLE,
@@ -61,7 +62,7 @@ EDGE, LAST, STRIDE, SEEN = range(4)
 END, BEST, TOTAL = range(3)
 
 
-@jit
+@within
 def _seconds(
     p: Problem, present: _Present, over: _Overlay, count: int, node: int, device: int
 ) -> float:
@@ -91,7 +92,7 @@ def _seconds(
     return swap_s + work_seconds(p, node, device, usable_hit(float(best), p.sizes[node, FIRST]))
 
 
-@jit
+@within
 def _best_device(
     p: Problem, present: _Present, over: _Overlay, count: int, child: int, finish_s: float
 ) -> tuple[float, float, int]:
@@ -118,7 +119,7 @@ def _best_device(
     return best_s, best_wait_s, best
 
 
-@jit
+@within
 def _enter(p: Problem, over: _Overlay, level: int, finish_s: float) -> None:
     """Begin the walk over the children of what is placed at `level - 1`."""
     node = over.node[level - 1]
@@ -131,7 +132,7 @@ def _enter(p: Problem, over: _Overlay, level: int, finish_s: float) -> None:
     over.given_s[level, :] = 0.0
 
 
-@jit
+@within
 def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> float:
     """The reference's recursion as a loop: numba cannot load a recursive function from a cache."""
     level = int(np.int64(1))  # typed: a literal would compile every callee again

@@ -4,7 +4,7 @@ import numpy as np
 
 from fate.domain.snapshot import F64, I64
 from fate.policy.kernel.compiled import appraise, prefill, run, work_seconds
-from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit
+from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit, within
 from fate.policy.kernel.problem import (
     ELIGIBLE,
     FIRST,
@@ -17,7 +17,7 @@ from fate.policy.kernel.problem import (
 )
 
 
-@jit
+@within
 def runs(p: Problem, node: int, device: int) -> bool:
     """Whether a device runs a chunk of the node's instance now."""
     if not p.cells[node, device, ELIGIBLE]:
@@ -28,7 +28,7 @@ def runs(p: Problem, node: int, device: int) -> bool:
     return False
 
 
-@jit
+@within
 def holds(p: Problem, home: I64, node: int, device: int) -> bool:
     """See `reference_plans.holds`."""
     if runs(p, node, device):
@@ -43,7 +43,7 @@ def holds(p: Problem, home: I64, node: int, device: int) -> bool:
     return False
 
 
-@jit
+@within
 def may_hold(p: Problem, home: I64, node: int, device: int) -> bool:
     """See `reference_plans.may_hold`."""
     devices = p.rates.shape[0]
@@ -76,7 +76,7 @@ def _rank_order(p: Problem) -> I64:
     return order[:count]
 
 
-@jit
+@within
 def _earliest(p: Problem, s: State, home: I64, node: int, future: F64) -> int:
     best_s, best = INF, -1
     for device in range(p.rates.shape[0]):
@@ -114,7 +114,7 @@ def extend(p: Problem, given: I64, counts: I64, future: F64) -> tuple[I64, I64]:
     return orders, lengths
 
 
-@jit
+@within
 def _least(p: Problem, ends: F64, home: I64) -> tuple[int, int]:
     best_s, best, where = INF, -1, -1
     for node in range(p.frontier):
@@ -148,7 +148,7 @@ def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
                 ends[node, where] = appraise(p, s, where, node)[0] + future[node, where]
 
 
-@jit
+@within
 def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
     best_s, best = INF, -1
     for node in range(p.frontier):

@@ -15,6 +15,7 @@ from fate.policy.kernel.compiled_state import (
     inline,
     jit,
     reset,
+    within,
 )
 from fate.policy.kernel.problem import (
     AFTER,
@@ -251,7 +252,7 @@ def _end_all(p: Problem, s: State, t: Track, device: I64, now_s: float) -> None:
     t.counts[-1] = kept
 
 
-@jit
+@within
 def project(
     p: Problem, s: State, graph: Graph, t: Track, plan: tuple[I64, F64], limit_s: float
 ) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 from fate.domain.snapshot import F64, I64, U8
 from fate.policy.kernel.compiled import device_value, plan_value
 from fate.policy.kernel.compiled_plans import holds, may_hold, runs
-from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit
+from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit, within
 from fate.policy.kernel.problem import ELIGIBLE, INSTANCE, MODEL, MUST, Problem
 from fate.policy.kernel.reference_plans import SLACK
 
 
-@jit
+@within
 def _must_lead(p: Problem, order: I64, length: int) -> bool:
     for k in range(1, length):
         if p.ids[order[k], MUST] and not p.ids[order[k - 1], MUST]:
@@ -20,7 +20,7 @@ def _must_lead(p: Problem, order: I64, length: int) -> bool:
     return True
 
 
-@jit
+@within
 def _drop(order: I64, length: int, node: int) -> int:
     """Remove a node from a list, return its new length."""
     kept = 0
@@ -31,7 +31,7 @@ def _drop(order: I64, length: int, node: int) -> int:
     return kept
 
 
-@jit
+@within
 def _insert(order: I64, length: int, node: int, position: int) -> int:
     """Insert a node into a list, return its new length."""
     for k in range(length, position, -1):
@@ -41,14 +41,18 @@ def _insert(order: I64, length: int, node: int, position: int) -> int:
 
 
 class _Trial(NamedTuple):
-    """The lists a move proposes; only those of `touched` devices may differ from the plan's."""
+    """The lists a move proposes; only those of `touched` devices may differ from the plan's.
+
+    `block` [F] is room for the nodes that a move takes along.
+    """
 
     orders: I64
     lengths: I64
     touched: U8
+    block: I64
 
 
-@jit
+@within
 def _reassign(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
     source = home[node]
     if (
@@ -64,7 +68,7 @@ def _reassign(p: Problem, t: _Trial, home: I64, node: int, device: int, position
     return True
 
 
-@jit
+@within
 def _swap(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
     source, target = home[left], home[right]
     if left == right:
@@ -88,7 +92,7 @@ def _swap(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
     return True
 
 
-@jit
+@within
 def _reorder(t: _Trial, home: I64, node: int, position: int) -> bool:
     device, before = home[node], 0
     for k in range(t.lengths[device]):
@@ -101,7 +105,7 @@ def _reorder(t: _Trial, home: I64, node: int, position: int) -> bool:
     return position != before
 
 
-@jit
+@within
 def _may_gather(p: Problem, node: int, device: int) -> bool:
     devices, running = p.rates.shape[0], 0
     if not p.cells[node, device, ELIGIBLE]:
@@ -113,7 +117,7 @@ def _may_gather(p: Problem, node: int, device: int) -> bool:
     return limit >= devices or runs(p, node, device) or running < limit
 
 
-@jit
+@within
 def _lift(p: Problem, t: _Trial, home: I64, node: int) -> None:
     """Take all chunks of the node's instance out of the lists."""
     for chunk in range(p.frontier):
@@ -123,7 +127,7 @@ def _lift(p: Problem, t: _Trial, home: I64, node: int) -> None:
             t.touched[source] = 1
 
 
-@jit
+@within
 def _lay(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> None:
     """Put all chunks of the node's instance into a list, in index order."""
     t.touched[device] = 1
@@ -133,7 +137,7 @@ def _lay(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int
             position += 1
 
 
-@jit
+@within
 def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
     if not _may_gather(p, node, device):
         return False
@@ -142,7 +146,7 @@ def _gather(p: Problem, t: _Trial, home: I64, node: int, device: int, position: 
     return True
 
 
-@jit
+@within
 def _stand(p: Problem, t: _Trial, home: I64, node: int, other: int) -> int:
     """Return how many calls of neither instance stand before the node in its list."""
     device, count = home[node], 0
@@ -156,7 +160,7 @@ def _stand(p: Problem, t: _Trial, home: I64, node: int, other: int) -> int:
     return count
 
 
-@jit
+@within
 def _exchange(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
     source, target = int(home[left]), int(home[right])
     if source == target or p.ids[left, INSTANCE] == p.ids[right, INSTANCE]:
@@ -171,7 +175,7 @@ def _exchange(p: Problem, t: _Trial, home: I64, left: int, right: int) -> bool:
     return True
 
 
-@jit
+@within
 def _may_leave(p: Problem, home: I64, node: int, device: int) -> bool:
     devices, held = p.rates.shape[0], 0
     if not p.cells[node, device, ELIGIBLE]:
@@ -186,29 +190,28 @@ def _may_leave(p: Problem, home: I64, node: int, device: int) -> bool:
     return held < p.weights.limit
 
 
-@jit
+@within
 def _regroup(p: Problem, t: _Trial, home: I64, node: int, device: int, position: int) -> bool:
     source, model, count = home[node], p.ids[node, MODEL], 0
-    block = np.empty(t.lengths[source], np.int64)
     for k in range(t.lengths[source]):
         call = int(t.orders[source, k])
         if p.ids[call, MODEL] == model:
             if device != source and not _may_leave(p, home, call, device):
                 return False
-            block[count] = call
+            t.block[count] = call
             count += 1
     for i in range(count):
-        t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), int(block[i]))
+        t.lengths[source] = _drop(t.orders[source], int(t.lengths[source]), int(t.block[i]))
     position %= t.lengths[device] + 1
     for i in range(count):
         t.lengths[device] = _insert(
-            t.orders[device], t.lengths[device], int(block[i]), position + i
+            t.orders[device], t.lengths[device], int(t.block[i]), position + i
         )
     t.touched[source] = t.touched[device] = 1
     return True
 
 
-@jit
+@within
 def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
     devices, kind = p.rates.shape[0], move[0] % 6
     node, other = int(placed[move[1] % placed.shape[0]]), int(placed[move[2] % placed.shape[0]])
@@ -225,7 +228,7 @@ def _propose(p: Problem, t: _Trial, home: I64, placed: I64, move: I64) -> bool:
     return _regroup(p, t, home, node, move[2] % devices, move[3])
 
 
-@jit
+@within
 def _copy(source: I64, lengths: I64, to: I64, to_lengths: I64, touched: U8) -> None:
     """Copy the lists of the touched devices."""
     for device in range(lengths.shape[0]):
@@ -244,7 +247,7 @@ class _Value(NamedTuple):
     new_total_s: F64
 
 
-@jit
+@within
 def _weigh(p: Problem, s: State, t: _Trial, value: _Value, future: F64, best_s: float) -> float:
     """Replay the touched devices, return J; inf where it is worse, or must-start does not lead."""
     spare_s = best_s + SLACK * max(1.0, best_s)
@@ -271,7 +274,8 @@ def local_search(
     """See `reference_plans.local_search`."""
     devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = orders.copy(), lengths.copy()
-    t = _Trial(orders.copy(), lengths.copy(), np.zeros(devices, np.uint8))
+    block = np.zeros(p.frontier, np.int64)
+    t = _Trial(orders.copy(), lengths.copy(), np.zeros(devices, np.uint8), block)
     home, count = np.full(p.frontier, -1), 0
     value = _Value(np.zeros(devices), np.zeros(devices), np.zeros(devices), np.zeros(devices))
     for d in range(devices):

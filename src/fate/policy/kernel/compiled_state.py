@@ -33,18 +33,30 @@ from fate.policy.kernel.problem import (
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+#: Without fast-math, which would break bit-equality, and without the GIL.
+_HOW = {"cache": True, "nogil": True, "error_model": "numpy"}
+#: For what allocates nothing and is called by compiled code only: without counting references, an
+#: atomic operation at every row that is looked at and most of what a projection took.
+_WITHIN = {**_HOW, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _compile(function: _Function, how: dict[str, bool]) -> _Function:
+    return cast("_Function", cast("Any", numba).njit(**how)(function))
+
+
 def jit(function: _Function) -> _Function:
-    """Compile without fast-math, which would break bit-equality, and without the GIL."""
-    decorate = cast("Any", numba).njit(cache=True, nogil=True, error_model="numpy")
-    return cast("_Function", decorate(function))
+    """Compile a function that Python may call and that may allocate."""
+    return _compile(function, _HOW)
+
+
+def within(function: _Function) -> _Function:
+    """Compile for callers in compiled code; it must not allocate."""
+    return _compile(function, _WITHIN)
 
 
 def inline(function: _Function) -> _Function:
     """Compile into the caller: passing the many arrays of a problem costs more than the work."""
-    decorate = cast("Any", numba).njit(
-        cache=True, nogil=True, error_model="numpy", forceinline=True
-    )
-    return cast("_Function", decorate(function))
+    return _compile(function, {**_WITHIN, "forceinline": True})
 
 
 INF = np.inf
