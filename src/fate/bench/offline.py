@@ -2,15 +2,12 @@
 
 Annealing over (device, turn) of every stage, decoded by the projection that `foresight` plans with
 (`policy.kernel.reference_project`), on the truth of a case instead of on estimates, all arrivals
-known. A step changes a few stages at random and descends from there by the compiled search; what it
-ends in is taken if it is better, or with the probability that its loss has at the temperature
-(Martin, Otto, Felten, "Large-step Markov chains for the traveling salesman problem", 1991).
+known (`policy.foresight.annealing`).
 
 What it found is played through the core: that makespan counts, not the projected one.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,22 +22,15 @@ from fate.domain.messages import Command, Expand, Planned, RequestPlan, Submitte
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome, Setup, in_order
 from fate.drivers.world import World, answer_tokens
+from fate.policy.foresight.annealing import Annealing
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import ANY, Aims, Places
-from fate.policy.kernel.reference_whole import MOVE_WIDTH
-from fate.policy.kernel.whole import Whole
 from fate.view.fold import fold
 from fate.view.history import History
 
 #: Evaluations of the descent that a step of the annealing ends in.
 DESCENT = 1_000
-#: Loss, as a share of the makespan, that is taken with probability 1/e at the start; at the end of
-#: the annealing nothing worse is taken.
-_HEAT = 0.01
-#: Share of the stages that a step changes, and how many at least.
-_KICK, _KICKED = 0.02, 3
-
 #: Plans that annealing values for each one that `foresight` has valued in its run, and at least.
 FACTOR, LEAST = 10, 20_000
 #: Larger cases have no offline best: it would take too long.
@@ -107,8 +97,10 @@ def offline_best(case: Case, start: Schedule, *, evaluations: int, seed: int = 0
     snapshot = whole_snapshot(known)
     whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(mean=0.0, tail=0.0))
     places = _places(snapshot, start)
-    annealing = _Annealing(snapshot, whole, np.random.default_rng(seed))
-    best, value_s = annealing.run(places, evaluations)
+    draw = np.random.default_rng(seed)
+    best, value_s = Annealing(snapshot.eligible, whole, draw, DESCENT).run(
+        places, max(evaluations, 2 * DESCENT)
+    )
     schedule = _schedule(snapshot, best)
     return Offline(
         schedule=schedule,
@@ -217,44 +209,3 @@ def _places(snapshot: Snapshot, start: Schedule) -> Places:
     last = float(len(start))
     found = [start.get(name, (ANY, last)) for name in snapshot.node_names]
     return Places([device for device, _ in found], [turn for _, turn in found])
-
-
-@dataclass(slots=True)
-class _Annealing:
-    """The chain of local optima, and the best of them."""
-
-    snapshot: Snapshot
-    whole: Whole
-    draw: np.random.Generator
-
-    def run(self, places: Places, evaluations: int) -> tuple[Places, float]:
-        """Return the best plan and its makespan."""
-        at, value_s = self._descend(places)
-        best, best_s = at, value_s
-        steps = max(evaluations // DESCENT, 2)
-        for step in range(1, steps):
-            tried, tried_s = self._descend(self._kicked(at))
-            heat_s = _HEAT * best_s * (1.0 - step / steps)
-            if tried_s <= value_s or self.draw.random() < math.exp((value_s - tried_s) / heat_s):
-                at, value_s = tried, tried_s
-            if tried_s < best_s:
-                best, best_s = tried, tried_s
-        return best, best_s
-
-    def _descend(self, places: Places) -> tuple[Places, float]:
-        moves = self.draw.integers(0, 1 << 31, (DESCENT, MOVE_WIDTH))
-        found = self.whole.search(places, moves)
-        return found.places, found.value_s
-
-    def _kicked(self, places: Places) -> Places:
-        """Give a few stages another device, or the turn of another stage."""
-        device, turn = list(places.device), list(places.turn)
-        nodes = len(device)
-        for _ in range(max(_KICKED, round(_KICK * nodes))):
-            node, other = self.draw.integers(nodes, size=2).tolist()
-            hosts = np.flatnonzero(self.snapshot.eligible[node]).tolist()
-            if self.draw.random() < 0.5:
-                device[node] = int(self.draw.choice(hosts))
-            else:
-                turn[node] = turn[other] - 0.5
-        return Places(device, turn)

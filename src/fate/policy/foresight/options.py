@@ -25,6 +25,9 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         tail: weight of the 95th percentile of the workflows' ends.
         projections: most perturbed plans that are run to completion in a decision.
         steps: most node starts that these take together; large DAGs get fewer projections.
+        first: most plans that annealing runs to completion when all nodes are new; where only
+            some are, fewer by their share.
+        first_steps: most node starts that these take together.
         challenge: whether the plan of `fate` for the ready frontier is a challenger.
         rollout_moves: moves of that `fate` at each event when it runs the whole DAG.
         margin: share of its value that a new plan must gain over the previous one.
@@ -33,8 +36,10 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     mean: float = 0.3
     tail: float = 0.0
-    projections: int = 100
-    steps: int = 40_000
+    projections: int = 300
+    steps: int = 100_000
+    first: int = 10_000
+    first_steps: int = 2_000_000
     challenge: bool = True
     rollout_moves: int = 300
     margin: float = 0.0
@@ -42,7 +47,8 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
-        if min(self.mean, self.tail, self.margin, self.projections, self.steps) < 0:
+        budgets = (self.projections, self.steps, self.first, self.first_steps)
+        if min(self.mean, self.tail, self.margin, *budgets) < 0:
             raise FateError("policy foresight: weights, margin and budgets must not be negative")
 
 

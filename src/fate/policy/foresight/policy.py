@@ -7,10 +7,11 @@ estimates only. At every decision:
     2. when there are nodes that it does not know, it meets greedy plans for the whole DAG (earliest
        finish in rank order, min-min, idle-affinity) and what a quick `fate` would do with all of it
     3. at every decision the best so far meets itself with the frontier as `fate` plans it
-    4. perturbations of the best, within a budget of work units; each stays if it is no worse
-    5. stickiness: the incumbent stays unless the gain reaches the margin
+    4. for nodes that are new, annealing: descents and kicks, in a budget by their share
+    5. perturbations of the best, within a budget of work units; each stays if it is no worse
+    6. stickiness: the incumbent stays unless the gain reaches the margin
 
-With `projections` 0 and no `challenge` what is left is the best of the greedy plans.
+With `projections` and `first` 0 and no `challenge` what is left is the best of the greedy plans.
 """
 
 from collections.abc import Mapping
@@ -19,18 +20,23 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
-from fate.domain.snapshot import I64, Snapshot
+from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
+from fate.policy.foresight.annealing import Annealing
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
 from fate.policy.foresight.rollout import roll_out
-from fate.policy.kernel.backend import open_kernel
+from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import EFT, MIN_MIN, must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Whole
 
+#: Projections of a descent of the annealing.
+DESCENT = 500
+#: Part of the budgets that the reference gets, a projection of which takes a hundred times as long.
+_REFERENCE = 30
 #: Min-min looks at every pair of nodes each time it places one: up to so many nodes it is quick.
 _MIN_MIN_NODES = 256
 
@@ -74,17 +80,14 @@ class ForesightPolicy:
         best = min(start, key=lambda candidate: candidate.value_s)
         if self.options.challenge:
             best = self._challenged(snapshot, whole, best, memo)
-        moves = self._moves(snapshot)
-        if len(moves):
-            places, value_s = whole.search(best.places, moves)
-            best = _Candidate(value_s, places, best.base)
+        best, valued = self._searched(snapshot, kernel, whole, best, fresh)
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
         if incumbent is not None and kept:
             best = incumbent
         search = Search(
             base=best.base,
             objective_s=best.value_s,
-            moves=len(moves),
+            moves=valued,
             kept=kept,
             backend=kernel.name,
         )
@@ -124,10 +127,24 @@ class ForesightPolicy:
         value_s = whole.project(places)[1]
         return _Candidate(value_s, places, "fate") if value_s < best.value_s else best
 
-    def _moves(self, snapshot: Snapshot) -> I64:
-        nodes = len(snapshot.model)
-        count = min(self.options.projections, self.options.steps // nodes)
-        return np.random.default_rng(snapshot.seed).integers(0, 1 << 31, (count, MOVE_WIDTH))
+    def _searched(
+        self, snapshot: Snapshot, kernel: Kernel, whole: Whole, best: _Candidate, fresh: int
+    ) -> tuple[_Candidate, int]:
+        """Return what the search makes of a plan, and how many projections it took."""
+        nodes, options = len(snapshot.model), self.options
+        part = _REFERENCE if kernel.name == "reference" else 1
+        draw = np.random.default_rng(snapshot.seed)
+        first = min(options.first, options.first_steps // nodes) // part * fresh // nodes
+        first -= first % DESCENT
+        if first:
+            found = Annealing(snapshot.eligible, whole, draw, DESCENT).run(best.places, first)
+            best = _Candidate(found.value_s, found.places, best.base)
+        count = min(options.projections, options.steps // nodes) // part
+        if count:
+            moves = draw.integers(0, 1 << 31, (count, MOVE_WIDTH))
+            found = whole.search(best.places, moves)
+            best = _Candidate(found.value_s, found.places, best.base)
+        return best, first + count
 
     def _worth_changing(self, incumbent: _Candidate, best: _Candidate) -> bool:
         gain_s = incumbent.value_s - best.value_s
@@ -156,16 +173,16 @@ class ForesightPolicy:
 
 def _continued(
     snapshot: Snapshot, whole: Whole, memo: Memo | None
-) -> tuple[_Candidate | None, bool]:
-    """Return the plan of the decision before, and whether there are nodes that it did not know.
+) -> tuple[_Candidate | None, int]:
+    """Return the plan of the decision before, and how many nodes there are that it did not know.
 
     Those, and nodes whose device cannot run them any more, go where they cost least.
     """
     known = {name: at for at, (name, _) in enumerate(memo.places)} if memo else {}
     if not known:
-        return None, True
+        return None, len(snapshot.model)
     found = [known.get(name) for name in snapshot.node_names]
-    fresh = any(at is None for at in found)
+    fresh = sum(at is None for at in found)
     devices = [ANY if at is None or memo is None else memo.places[at][1] for at in found]
     places = Places(
         [d if d != ANY and snapshot.eligible[node, d] else ANY for node, d in enumerate(devices)],

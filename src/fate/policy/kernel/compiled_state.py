@@ -3,7 +3,7 @@
 See `compiled`, and `reference` for what this computes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -34,13 +34,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 #: Without fast-math, which would break bit-equality, and without the GIL.
-_HOW = {"cache": True, "nogil": True, "error_model": "numpy"}
+_HOW: Mapping[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 #: For what allocates nothing and is called by compiled code only: without counting references, an
 #: atomic operation at every row that is looked at and most of what a projection took.
-_WITHIN = {**_HOW, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_WITHIN: Mapping[str, Any] = {
+    **_HOW,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
-def _compile(function: _Function, how: dict[str, bool]) -> _Function:
+def _compile(function: _Function, how: Mapping[str, Any]) -> _Function:
     return cast("_Function", cast("Any", numba).njit(**how)(function))
 
 
