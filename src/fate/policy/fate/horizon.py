@@ -21,6 +21,7 @@ def weights(options: FateOptions, limit: int) -> Weights:
         branch=options.branch,
         limit=limit,
         reachability=options.reachability,
+        spread=options.spread,
     )
 
 

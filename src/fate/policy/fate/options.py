@@ -23,6 +23,8 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         always_solve: whether CP-SAT runs on every frontier, for ablations.
         solver_max: frontiers up to this size are solved even where nothing couples them.
         margin: share of J that a new plan must gain over the previous one.
+        spread: how the transfers to the children of a call count in the horizon: 0 by their mean,
+            1 by their sum.
         residency, locality, prefix: whether costs depend on loaded models, on where outputs lie,
             on cached prefixes.
         reachability: whether the horizon counts waiting for busy devices, and eligible ones only.
@@ -40,6 +42,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     always_solve: bool = False
     solver_max: int = 12
     margin: float = 0.1
+    spread: float = 0.5
     residency: bool = True
     locality: bool = True
     prefix: bool = True
@@ -51,7 +54,8 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise FateError("policy fate: depth must be 0 to 3; 0 switches the horizon off")
         if self.max_shards < 1 or self.branch < 1:
             raise FateError("policy fate: max_shards and branch must be at least 1")
-        if min(self.lam, self.gamma, self.tau, self.eps, self.margin, self.moves) < 0:
+        weights = (self.lam, self.gamma, self.tau, self.eps, self.margin, self.spread)
+        if min(*weights, self.moves) < 0:
             raise FateError("policy fate: weights, margin and moves must not be negative")
 
 

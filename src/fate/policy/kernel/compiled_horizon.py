@@ -10,6 +10,7 @@ from fate.policy.kernel.compiled_state import (
     INF,
     State,
     fresh_state,
+    inline,
     jit,
     leading,
     shared,
@@ -59,7 +60,7 @@ class _Overlay(NamedTuple):
 
 # Columns of `_Overlay.walk` and `_Overlay.sums`.
 EDGE, LAST, STRIDE, SEEN = range(4)
-END, BEST, TOTAL = range(3)
+END, BEST, TOTAL, GATHER, MOVED = range(5)
 
 
 @within
@@ -129,7 +130,15 @@ def _enter(p: Problem, over: _Overlay, level: int, finish_s: float) -> None:
     over.walk[level, STRIDE] = max(1, (last - first) // p.weights.branch)
     over.walk[level, SEEN] = 0
     over.sums[level, END], over.sums[level, TOTAL] = finish_s, 0.0
+    over.sums[level, MOVED] = 0.0
     over.given_s[level, :] = 0.0
+
+
+@inline
+def _mean(p: Problem, node: int, seen: int, sums: F64) -> float:
+    children = p.child_ptr[node + 1] - p.child_ptr[node]
+    moved_s = sums[MOVED] * (1.0 + p.weights.spread * (children - 1))
+    return (sums[TOTAL] + moved_s) / seen if seen > 0 else 0.0
 
 
 @within
@@ -140,13 +149,15 @@ def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> fl
     while True:
         walk, sums = over.walk[level], over.sums[level]
         if walk[EDGE] >= walk[LAST] or walk[SEEN] == p.weights.branch:
-            below_s = sums[TOTAL] / walk[SEEN] if walk[SEEN] > 0 else 0.0
+            below_s = _mean(p, int(over.node[level - 1]), walk[SEEN], sums)
             level -= 1
             if level == 0:
                 return below_s
             walk, sums = over.walk[level], over.sums[level]
             share = p.edges[walk[EDGE], SHARE]
-            sums[TOTAL] = sums[TOTAL] + share * (sums[BEST] + p.weights.gamma * below_s)
+            own_s = (sums[BEST] - sums[GATHER]) + p.weights.gamma * below_s
+            sums[TOTAL] = sums[TOTAL] + share * own_s
+            sums[MOVED] = sums[MOVED] + sums[GATHER]
             walk[EDGE] += walk[STRIDE]
             continue
         walk[SEEN] += 1
@@ -157,7 +168,8 @@ def _below(p: Problem, present: _Present, over: _Overlay, finish_s: float) -> fl
             continue
         over.given_s[level, device] = over.given_s[level, device] + (best_s - wait_s)
         over.node[level], over.device[level] = child, device
-        sums[BEST] = best_s
+        parent, at = int(over.node[level - 1]), int(over.device[level - 1])
+        sums[BEST], sums[GATHER] = best_s, gather_seconds(p, parent, at, device)
         level += 1
         _enter(p, over, level, sums[END] + best_s)
 
@@ -210,7 +222,7 @@ def horizon(p: Problem) -> F64:
         np.zeros((levels, devices)),
         np.zeros(1, np.int64),
         np.zeros((levels, 4), np.int64),
-        np.zeros((levels, 3)),
+        np.zeros((levels, 5)),
     )
     present, below = _present(p, s, over), np.zeros(devices)
     for node in range(p.frontier):

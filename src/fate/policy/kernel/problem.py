@@ -20,7 +20,8 @@ class Weights(NamedTuple):
 
     `tau` weighs the path below a node, `eps` the sum of finish times. `lam` weighs the horizon
     term, `gamma` discounts a generation, `depth` counts generations, `branch` bounds the children
-    looked at. `limit` is the number of devices that may hold chunks of one instance.
+    looked at; their transfers count by their mean where `spread` is 0, by their sum where it is 1.
+    `limit` is the number of devices that may hold chunks of one instance.
     `reachability` counts waiting for busy devices, and only eligible ones, in the horizon.
     """
 
@@ -32,6 +33,7 @@ class Weights(NamedTuple):
     branch: int = 4
     limit: int = UNLIMITED
     reachability: bool = True
+    spread: float = 0.5
 
 
 class Plain(NamedTuple):
@@ -175,7 +177,7 @@ _FRONTIER_FIELDS = tuple(name for name in _FIELDS if name not in _EDGE_FIELDS)
 
 def _clean(weights: Weights) -> Weights:
     """Fix the type of every weight, so that the compiled kernel has one signature."""
-    tau, eps, lam, gamma, depth, branch, limit, reachability = weights
+    tau, eps, lam, gamma, depth, branch, limit, reachability, spread = weights
     return Weights(
         float(tau),
         float(eps),
@@ -185,6 +187,7 @@ def _clean(weights: Weights) -> Weights:
         int(branch),
         int(limit),
         bool(reachability),
+        float(spread),
     )
 
 

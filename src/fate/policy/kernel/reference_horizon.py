@@ -106,12 +106,16 @@ def _swap_seconds(p: Plain, device: int, model: int, gone: list[int] | None) -> 
 
 
 def _below(p: Plain, present: Present, overlay: list[Tentative], finish_s: float) -> float:
-    """Return the seconds that lie below the last tentative placement, which ends at `finish_s`."""
+    """Return the seconds that lie below the last tentative placement, which ends at `finish_s`.
+
+    A child's own seconds are shared among its parents; what this parent's output takes to reach it
+    is this parent's alone.
+    """
     parent, weights = overlay[-1], p.weights
     first, last = p.child_ptr[parent.node], p.child_ptr[parent.node + 1]
     if first == last or len(overlay) > weights.depth:
         return 0.0
-    given_s, total_s, seen = [0.0] * p.devices, 0.0, 0
+    given_s, total_s, moved_s, seen = [0.0] * p.devices, 0.0, 0.0, 0
     for edge in range(first, last, max(1, (last - first) // weights.branch)):
         if seen == weights.branch:
             break
@@ -123,8 +127,11 @@ def _below(p: Plain, present: Present, overlay: list[Tentative], finish_s: float
         given_s[device] = given_s[device] + (best_s - wait_s)
         further = [*overlay, Tentative(child, device, p.model[child], -1)]
         below_s = _below(p, present, further, finish_s + best_s)
-        total_s = total_s + p.child_share[edge] * (best_s + weights.gamma * below_s)
-    return total_s / seen
+        gather_s = gather_seconds(p, parent.node, parent.device, device)
+        own_s = (best_s - gather_s) + weights.gamma * below_s
+        total_s = total_s + p.child_share[edge] * own_s
+        moved_s = moved_s + gather_s
+    return (total_s + moved_s * (1.0 + weights.spread * (last - first - 1))) / seen
 
 
 def _best_device(
