@@ -200,3 +200,38 @@ def oracle(
         first_seed=seed,
     )
     measure(_out(out, "oracle"), print, plan)
+
+
+@app.command()
+def offline(
+    out: Out = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Instances of each cell.")] = 1,
+    cells: Annotated[int, typer.Option(min=1, help="Cells of real-dag's quick run, in order.")] = 4,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default all cores.")] = None,
+) -> None:
+    """Anneal from foresight's schedules with ten and twenty times its evaluations."""
+    from fate.bench.doubling import offline as measure
+
+    measure(_out(out, "offline"), print, seeds=seeds, cells=cells, jobs=jobs)
+
+
+@app.command()
+def solvers(
+    out: Out = None,
+    snapshots: Annotated[int, typer.Option(min=1, help="Decisions of each size.")] = 5,
+) -> None:
+    """Place 8 to 128 ready calls by local search, linear assignment and CP-SAT."""
+    from fate.bench.solvers import solvers as measure
+
+    measure(_out(out, "solvers"), print, snapshots=snapshots)
+
+
+@app.command()
+def slots(
+    out: Out = None,
+    cases: Annotated[int, typer.Option(min=1, help="Random cases for each number of slots.")] = 20,
+) -> None:
+    """Compare replay and projection with the simulator on devices with 1 to 8 slots."""
+    from fate.bench.slots import slots as measure
+
+    measure(_out(out, "slots"), print, cases=cases)

@@ -61,14 +61,27 @@ class Cell(NamedTuple):
 
 def solve(p: Plain, hint: Orders, future: Future, ends_s: list[float]) -> Answer:
     """Solve form E around a plan; `ends_s` are the calls' ends in it and give the order."""
+    form = build(p, hint, future, ends_s)
+    return Answer(None, "trivial", 0.0) if form is None else search(form)
+
+
+def build(p: Plain, hint: Orders, future: Future, ends_s: list[float]) -> "Form | None":
+    """Return the model of `solve`, written down; None where there is nothing to place."""
     from ortools.sat.python import cp_model
 
     home = {node: device for device, order in enumerate(hint) for node in order}
     order = sorted(home, key=lambda node: (ends_s[node], home[node], node))
     if not order:
-        return Answer(None, "trivial", 0.0)
-    form = _Form(p, cp_model.CpModel(), order, home, future)
+        return None
+    form = Form(p, cp_model.CpModel(), order, home, future)
     form.state()
+    return form
+
+
+def search(form: "Form") -> Answer:
+    """Let the solver look for a better plan than the hint."""
+    from ortools.sat.python import cp_model
+
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     # Its own handler would replace Ctrl-C for good: it leaves the default action behind.
@@ -83,7 +96,7 @@ def solve(p: Plain, hint: Orders, future: Future, ends_s: list[float]) -> Answer
     return Answer(form.orders(solver), name, max(0.0, (value - bound) / max(1.0, abs(value))))
 
 
-class _Form:
+class Form:
     """The model under construction; literals by (node, device)."""
 
     def __init__(
