@@ -42,7 +42,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     always_solve: bool = False
     solver_max: int = 12
     margin: float = 0.1
-    spread: float = 0.5
+    spread: float = 1.0
     residency: bool = True
     locality: bool = True
     prefix: bool = True

@@ -33,7 +33,7 @@ class Weights(NamedTuple):
     branch: int = 4
     limit: int = UNLIMITED
     reachability: bool = True
-    spread: float = 0.5
+    spread: float = 1.0
 
 
 class Plain(NamedTuple):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.strategies import Box, Kind, Node, make_snapshot
 
@@ -15,8 +16,12 @@ from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.world import Truth
 from fate.policy.base import Lookahead
+from fate.policy.foresight.annealing import Annealing
 from fate.policy.foresight.policy import ForesightPolicy
 from fate.policy.foresight.rollout import roll_out
+from fate.policy.kernel.backend import open_kernel
+from fate.policy.kernel.problem import Weights
+from fate.policy.kernel.reference_project import Aims, Places
 from fate.registry import build
 
 
@@ -60,7 +65,7 @@ def test_chunks_over_their_wait_bound_lead_their_lists() -> None:
 def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
     """No perturbation is tried and `fate` is not asked."""
     snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])
-    plan = ForesightPolicy(projections=0, challenge=False).plan(snapshot, None)
+    plan = ForesightPolicy(first=0, projections=0, challenge=False).plan(snapshot, None)
     assert plan.search.moves == 0
     assert plan.search.base in {"eft", "idle-affinity", "min-min"}
     assert sum(len(order) for order in plan.orders) == 2
@@ -73,8 +78,30 @@ def test_the_same_snapshot_gives_the_same_plan() -> None:
     assert ForesightPolicy().plan(snapshot, None) == first
 
 
+def test_nodes_that_are_new_are_annealed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are new at first: whole descents in the budget; nobody is when the plan is remembered."""
+    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", 1)  # whichever kernel plans
+    snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
+    policy = ForesightPolicy(first=1_200, projections=7)
+    plan = policy.plan(snapshot, None)
+    assert plan.search.moves == 1_000 + 7
+    assert policy.plan(snapshot, plan.memo).search.moves == 7
+
+
+def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
+    """Both calls on one device to begin with, and the other one idle."""
+    nodes = [Node(output=90.0, eligible=(0, 1, 2)), Node(output=90.0, eligible=(0, 1, 2))]
+    boxes = [Box(resident={0: ()}), Box(resident={0: ()}), Box(resident={0: ()})]
+    snapshot = make_snapshot(nodes, boxes, [Kind()])
+    whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(0.0, 0.0))
+    start = Places([0, 0], [0.0, 1.0])
+    found = Annealing(snapshot.eligible, whole, np.random.default_rng(0), 20).run(start, 60)
+    assert found.value_s == whole.project(found.places)[1] < whole.project(start)[1]
+    assert len(set(found.places.device)) == 2
+
+
 @pytest.mark.parametrize(
-    ("option", "value"), [("projections", -1), ("mean", "much"), ("speed", 1.0)]
+    ("option", "value"), [("projections", -1), ("first", -1), ("mean", "much"), ("speed", 1.0)]
 )
 def test_bad_options_are_told(option: str, value: Any) -> None:
     """Unknown, of the wrong type, or negative."""

@@ -33,6 +33,7 @@ weights = st.builds(
     branch=st.integers(1, 4),
     limit=st.sampled_from([1, 2, UNLIMITED]),
     reachability=st.booleans(),
+    spread=st.sampled_from([0.0, 0.5, 1.0]),
 )
 
 

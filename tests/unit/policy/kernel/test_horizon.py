@@ -15,6 +15,24 @@ def future(snapshot: Snapshot, depth: int = 2, *, reachability: bool = True) -> 
     return horizon(plain(snapshot, weights))
 
 
+def test_locality_what_an_output_takes_to_a_join_is_its_own_calls_in_full() -> None:
+    """Half of the join's seconds are the other parent's, none of the 5 s that the output takes."""
+    boxes = [Box(resident={0: ()}), Box(resident={0: ()})]
+    join = Node(eligible=(0, 1))
+    parents = [Node(children=(2,), output_bytes=500.0), Node(children=(2,))]
+    snapshot = make_snapshot(parents, boxes, [Kind()], [join], link_s=0.01)
+    assert future(snapshot, depth=1) == [[5.0, 0.0], [0.0, 0.0]]
+
+
+def test_locality_an_output_is_brought_to_every_child() -> None:
+    """Two children on device 1 alone: 5 s each to bring, and the second waits for the first."""
+    boxes = [Box(resident={0: ()}), Box(resident={0: ()})]
+    children = [Node(eligible=(0, 1)), Node(eligible=(0, 1))]
+    parent = Node(children=(1, 2), output_bytes=500.0)
+    snapshot = make_snapshot([parent], boxes, [Kind()], children, link_s=0.01)
+    assert future(snapshot, depth=1) == [[12.5, 0.0]]
+
+
 def test_no_depth_or_no_children_is_no_regret() -> None:
     """There is nothing below, or nobody looks."""
     alone = make_snapshot([Node()], [Box(), Box()], [Kind()])
