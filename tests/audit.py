@@ -163,6 +163,18 @@ class Audit:
         )
         return not self._stages[instance].kept and bool(children) and all(began)
 
+    def may_lack(self, instance: InstanceId) -> bool:
+        """Whether a join, or one around it, did not wait for an instance: others may have won."""
+        children = [name for name in self._stages if instance in self._parents(name)]
+        passed = any(self._stages[name].join or self.may_lack(name) for name in children)
+        if passed and self._is_needless(instance):
+            return True
+        return any(
+            self.may_lack(group)
+            for group, scopes in self.scopes.items()
+            if any(instance in members for members in scopes.values())
+        )
+
     def _event(self, event: Event) -> None:
         match event:
             case Expanded(instance=instance, tails=tails):
