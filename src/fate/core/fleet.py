@@ -83,8 +83,9 @@ class Fleet:
             steps.append(Step("move", model, found.seconds))
             cached = found.tokens
         steps.append(Step("call", model, self.moving.call_seconds(ready.work, d, cached)))
-        chain = Chain(d, ready.chunk, ready, steps, sequence, cached=match.cached)
-        chain.gather_s = gather_s
+        chain = Chain(
+            d, ready.chunk, ready, steps, sequence, cached=match.cached, gather_s=gather_s
+        )
         if found is not None and found.content.device == d:
             self.moving.hold(chain, found.content)
         state.models[model].users += 1
