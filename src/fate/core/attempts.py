@@ -104,7 +104,7 @@ class Attempts:
 
     def withdraw(self, chains: list[Chain], now_s: float) -> None:
         """Take work off a device that is drained: nothing is charged, all of it runs elsewhere."""
-        loading = [c for c in chains if c.activity is not None and c.steps[0].kind != "call"]
+        loading = [c for c in chains if c.activity and c.steps[0].kind in ("load", "unload")]
         for chain in loading:
             self.lifecycle.requeue(self.fleet.detach(chain), now_s, frozenset())
         rest = [chain for chain in chains if chain not in loading]

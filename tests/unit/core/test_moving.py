@@ -139,3 +139,23 @@ def test_a_move_can_be_cancelled() -> None:
     assert hand.one(Cancel).activity == move.activity
     hand.send(Cancelled(activity=move.activity))
     assert hand.core.finished and hand.core.fleet.devices[0].models["A"].users == 0
+
+
+def test_a_move_to_a_device_that_is_drained_meanwhile_is_cancelled() -> None:
+    """Its work runs elsewhere; the source is free again."""
+    on = cluster(devices=2, memory_mib=160, slots=2, park_bytes=1 << 20, link_bytes_per_s=1e8)
+    hand = ByHand(on, measured=True, breaker_failures=1)
+    hand.warm("A")
+    other, chunk = hand.submit_one("B", "v"), hand.submit_one("A", "w")
+    hand.plan((), (other, chunk))
+    hand.loaded(hand.one(Load))
+    call = hand.one(Call)
+    hand.loaded(hand.one(Load))
+    move = hand.one(Move)
+    hand.send(Failed(activity=call.activity, reason="broken"))
+    assert hand.one(Cancel).activity == move.activity
+    hand.send(Cancelled(activity=move.activity))
+    assert {entry.chunk for entry in hand.core.lifecycle.pool} == {other, chunk}
+    assert hand.core.lifecycle.instances[chunk.instance].failures == {}
+    entry = hand.core.fleet.devices[0].models["A"]
+    assert entry.users == 0 and not entry.sequences[0].busy
