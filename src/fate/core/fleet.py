@@ -344,7 +344,7 @@ class Fleet:
             if entry is None:
                 continue
             if step.kind == "unload" and entry.status == "evicting":
-                entry.status = "resident"
+                entry.status, entry.parking = "resident", {}
             elif step.kind == "load":
                 del state.models[step.model]
             elif step.kind == "call" and chain.sequence >= 0:

@@ -154,6 +154,7 @@ def test_a_failed_unload_parks_nothing() -> None:
     hand.send(Failed(activity=hand.one(Unload).activity, reason="stuck"))
     state = hand.core.fleet.devices[0]
     assert state.parked == {} and state.models["A"].sequences[0].path
+    assert not hand.core.fleet.devices[0].models["A"].parking
 
 
 def test_a_lost_device_has_nothing_parked() -> None:
