@@ -33,6 +33,7 @@ PLANS: dict[str, tuple[Fault, ...]] = {
     "corrupt": (Fault(kind="corrupt", device="d0", at_s=1.0, for_s=2.0),),
     "corrupt-one": (Fault(kind="corrupt", device="d1", activity="call", count=2),),
     "disk": (Fault(kind="disk_full", at_s=1.0, for_s=1.0),),
+    "disk-on-call": (Fault(kind="disk_full", device="d1", activity="call", count=3, for_s=1.0),),
     "several": (
         Fault(kind="kill", device="d0", at_s=1.3),
         Fault(kind="slow", device="d1", at_s=1.7, for_s=3.0, factor=3.0),
@@ -82,6 +83,9 @@ EFFECTS: dict[str, type] = {
     "refuse": Failed,
     "corrupt": Failed,
     "disk": Failed,
+    "refuse-one": Failed,
+    "corrupt-one": Failed,
+    "disk-on-call": Failed,
 }
 
 

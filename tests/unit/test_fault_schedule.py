@@ -38,12 +38,32 @@ def test_stopped_work_waits_or_never_ends() -> None:
 
 
 def test_faults_are_set_off_by_the_nth_activity_on_their_device() -> None:
-    """Of its kind; one that means an activity is over at once."""
+    """Of its kind; one that means an activity is met by that one, however late, and by no other."""
     of = schedule(Fault(kind="corrupt", device="d0", activity="call", count=2))
     assert of.begins("d0", "call", 1.0) == []
     assert of.begins("d1", "call", 1.5) == []
     assert of.begins("d0", "load", 1.6) == []
+    assert not of.meets("corrupt", "d0", 1.9)
     assert len(of.begins("d0", "call", 2.0)) == 1
-    assert of.holds("corrupt", "d0", 2.0)
-    assert not of.holds("corrupt", "d0", 2.1)
+    assert of.meets("corrupt", "d0", 2.1)
+    assert not of.meets("corrupt", "d0", 2.1)
     assert of.begins("d0", "call", 3.0) == []
+    assert not of.meets("corrupt", "d0", 3.0)
+
+
+def test_a_fault_that_lasts_is_met_by_all_that_begin_meanwhile() -> None:
+    """Also one that an activity sets off."""
+    of = schedule(Fault(kind="refuse_load", device="d0", activity="call", for_s=1.0))
+    assert len(of.begins("d0", "call", 2.0)) == 1
+    assert of.meets("refuse_load", "d0", 2.5)
+    assert of.meets("refuse_load", "d0", 3.0)
+    assert not of.meets("refuse_load", "d0", 3.1)
+
+
+def test_a_full_disk_is_everybodys() -> None:
+    """Whatever device the activity began on that filled it."""
+    of = schedule(Fault(kind="disk_full", device="d1", activity="call", for_s=1.0))
+    assert not of.holds("disk_full", "", 2.0)
+    assert len(of.begins("d1", "call", 2.0)) == 1
+    assert of.holds("disk_full", "", 2.5)
+    assert not of.holds("disk_full", "", 3.5)

@@ -22,7 +22,7 @@ from fate.view.rollup import StageRow, rollup
 from fate.workflow.compile import compile_workflow
 from fate.workflow.load import load_workflow
 from fate.workflow.program import StageProgram
-from fate.workflow.spec import GroupStage, LlmStage, PythonTool
+from fate.workflow.spec import GroupStage, ModelStage, PythonTool
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -118,11 +118,11 @@ def _program(stage: StageProgram) -> Node:
         return msgspec.structs.replace(
             inner, id=stage.path, marks=(*inner.marks, *marks), parents=parts
         )
-    group = isinstance(spec, GroupStage)
+    group, calls = isinstance(spec, GroupStage), isinstance(spec, ModelStage)
     return Node(
         id=stage.path,
         label=stage.name,
-        kind="group" if group else "llm" if isinstance(spec, LlmStage) else "tool",
+        kind="group" if group else "llm" if calls else "tool",
         detail="" if group else _what(stage),
         marks=tuple(marks),
         parents=parts,
@@ -132,7 +132,7 @@ def _program(stage: StageProgram) -> Node:
 
 def _what(stage: StageProgram) -> str:
     spec = stage.spec
-    if isinstance(spec, LlmStage):
+    if isinstance(spec, ModelStage):
         return spec.model
     return spec.python if isinstance(spec, PythonTool) else str(getattr(spec, "tool", ""))
 

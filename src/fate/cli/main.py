@@ -85,15 +85,15 @@ def main() -> None:
 def _leave(code: str | int | None) -> None:
     """Exit; after a run, let a kernel be compiled to its end, or runs this short never have one.
 
-    Where nobody waits for it the interpreter is not taken down in order: that would crash.
+    One that is only loaded is left alone. Where nobody waits for it the interpreter is not taken
+    down in order: that would crash.
     """
     warm = sys.modules.get("fate.drivers.warm")
     if warm is None or not warm.warming() or not isinstance(code, int | None):
         sys.exit(code)
     try:
-        if code in (None, 0, 1):
-            print("compiling the planner's kernel, once; Ctrl-C skips it", file=sys.stderr)
-            warm.wait()
+        if code in (None, 0, 1) and warm.compiling():
+            warm.wait(sys.stderr.write)
     except KeyboardInterrupt:
         pass
     sys.stdout.flush()

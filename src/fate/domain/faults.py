@@ -14,7 +14,7 @@ Trigger: TypeAlias = Literal["load", "unload", "move", "warm", "call"]
 
 _INF = float("inf")
 #: How long a fault lasts where the plan does not say [s]: until a killed device can be restarted,
-#: an instant where one activity is meant, else to the end.
+#: for the activity that sets it off where one is meant, else to the end.
 _DOWN_S = 1.0
 _AT_ONCE: frozenset[FaultKind] = frozenset({"refuse_load", "corrupt"})
 
@@ -27,7 +27,7 @@ class Fault:
         kind: `kill` ends the device's process, `stop` makes it stand still, `slow` makes it take
             `factor` times as long, `refuse_load` and `corrupt` fail loads and answers that begin
             meanwhile, `disk_full` fails storing outputs of any device.
-        device: where; empty for `disk_full`.
+        device: where; of `disk_full`, which is the host's, only where its activity begins.
         for_s: how long; None is the kind's own.
     """
 
@@ -43,19 +43,23 @@ class Fault:
         """Return how long it lasts [s]."""
         if self.for_s is not None:
             return self.for_s
-        if self.kind == "kill":
-            return _DOWN_S
-        return 0.0 if self.activity is not None and self.kind in _AT_ONCE else _INF
+        return _DOWN_S if self.kind == "kill" else _INF
+
+    @property
+    def once(self) -> bool:
+        """Whether it is meant for the one activity that sets it off."""
+        return self.for_s is None and self.activity is not None and self.kind in _AT_ONCE
 
 
 @dataclass(slots=True)
 class Window:
-    """A fault that holds from `begin_s` until `until_s`, both included."""
+    """A fault that holds from `begin_s` to `until_s`, both included; `once`: for one activity."""
 
     kind: FaultKind
     begin_s: float
     until_s: float
     factor: float = 1.0
+    once: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +89,15 @@ class Schedule:
         """Whether a fault of a kind holds for a device now."""
         windows = self.windows.get(device, ())
         return any(w.kind == kind and w.begin_s <= now_s <= w.until_s for w in windows)
+
+    def meets(self, kind: FaultKind, device: str, now_s: float) -> bool:
+        """Whether an activity that begins now meets a fault; one that is meant once is used up."""
+        for window in self.windows.get(device, ()):
+            if window.kind == kind and window.begin_s <= now_s <= window.until_s:
+                if window.once:
+                    window.until_s = -_INF
+                return True
+        return False
 
     def ends(self, kind: FaultKind, device: str, now_s: float) -> None:
         """End the faults of a kind that hold for a device now: it was replaced."""
@@ -118,8 +131,9 @@ class Schedule:
 
     def _enter(self, fault: Fault, now_s: float) -> Window:
         factor = _INF if fault.kind == "stop" else fault.factor
-        window = Window(fault.kind, now_s, now_s + fault.lasts_s(), factor)
-        self.windows.setdefault(fault.device, []).append(window)
+        window = Window(fault.kind, now_s, now_s + fault.lasts_s(), factor, fault.once)
+        where = "" if fault.kind == "disk_full" else fault.device
+        self.windows.setdefault(where, []).append(window)
         return window
 
 

@@ -11,7 +11,6 @@ from fate.core.scheduler import Scheduler
 from fate.domain.faults import (
     DISK_FULL,
     Fault,
-    FaultKind,
     Schedule,
     Window,
     loss,
@@ -42,7 +41,7 @@ from fate.domain.messages import (
 )
 from fate.drivers.execute import NEGATIVE, nonsense_of
 from fate.drivers.keeper import MISSES, MISSES_SERVED, PULSE_S, hang
-from fate.drivers.setup import Outcome, Setup
+from fate.drivers.setup import Outcome, Setup, in_order
 from fate.drivers.simulate import PLANNING_S, Simulation
 from fate.drivers.world import Truth, World
 from fate.policy.base import Policy
@@ -110,6 +109,8 @@ class FaultySimulation(Simulation):
             else:
                 self._pulse(device, now_s)
         now_s, batch = super()._next_batch()
+        if self._schedule.holds("disk_full", "", now_s):
+            batch = self._unstored(batch)
         for event in batch:
             match event:
                 case Done() | Failed() | Cancelled():
@@ -119,6 +120,15 @@ class FaultySimulation(Simulation):
                 case _:
                     pass
         return now_s, batch
+
+    def _unstored(self, batch: list[Event]) -> list[Event]:
+        """Return a batch whose items cannot be stored: their activities fail instead."""
+        failed: list[Event] = []
+        for event in batch:
+            if isinstance(event, ItemDone) and event.activity not in self._cancelled:
+                self._cancelled.add(event.activity)
+                failed.append(Failed(activity=event.activity, reason=DISK_FULL))
+        return in_order([*failed, *[event for event in batch if not self._prevented(event)]])
 
     def _over(self, activity: ActivityId) -> None:
         device = self._where.pop(activity, None)
@@ -185,7 +195,7 @@ class FaultySimulation(Simulation):
         self._where[command.activity] = device
         if state.dead:
             self._lose(device, loss(device), now_s)
-        elif isinstance(command, Load) and self._schedule.holds("refuse_load", device, now_s):
+        elif isinstance(command, Load) and self._schedule.meets("refuse_load", device, now_s):
             self.push(now_s, Failed(activity=command.activity, reason=refusal(device)))
         else:
             self._push_all(device, command, self.world.sample(command, now_s), now_s)
@@ -196,22 +206,17 @@ class FaultySimulation(Simulation):
         """Let an activity's events happen later where the device is slowed, or not at all."""
         plain_s = late_s = now_s
         for at_s, event in events:
-            lies = isinstance(event, ItemDone) and self._holds("corrupt", device, late_s)
+            lies = isinstance(event, ItemDone) and self._schedule.meets("corrupt", device, late_s)
             end_s = late_s + _took_s(event, at_s - plain_s) if late_s != plain_s else at_s
             begin_s, plain_s = late_s, at_s
             late_s = self._schedule.stretched(device, begin_s, end_s)
             if late_s == float("inf"):
                 return
-            reason = nonsense_of(device, NEGATIVE) if lies else ""
-            if isinstance(event, ItemDone) and self._holds("disk_full", "", late_s):
-                reason = reason or DISK_FULL
-            if reason:
+            if lies:
+                reason = nonsense_of(device, NEGATIVE)
                 self.push(late_s, Failed(activity=command.activity, reason=reason))
                 return
             self.push(late_s, _longer(event, times_longer(begin_s, end_s, late_s)))
-
-    def _holds(self, kind: FaultKind, device: str, now_s: float) -> bool:
-        return self._schedule.holds(kind, device, now_s)
 
 
 def _took_s(event: Event, otherwise_s: float) -> float:

@@ -1,32 +1,61 @@
-"""Brings the compiled kernel up beside the first decisions, which the reference takes."""
+"""Brings the compiled kernel and the solver up beside the first decisions."""
 
 import atexit
+import hashlib
+import importlib
 import os
+import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
+import fate
 from fate.policy.base import Policy
 from fate.policy.kernel import backend
 
+#: What a plan would import where it first asks the solver: a second, with devices waiting for it.
+_SOLVER = "ortools.sat.python.cp_model"
+
+
+@dataclass(frozen=True, slots=True)
+class _WarmUp:
+    """A thread that brings a kernel up; `mark` is a file that is there once it was compiled."""
+
+    thread: threading.Thread
+    mark: Path
+
+
 #: Warm-ups of this process.
-_threads: list[threading.Thread] = []
+_begun: list[_WarmUp] = []
 
 
 def warming() -> bool:
-    """Whether a kernel is being compiled: the interpreter must not be taken down under it.
+    """Whether a kernel is being brought up: the interpreter must not be taken down under it.
 
     LLVM's own end would crash in the thread that compiles, and take the exit code along.
     """
-    return any(thread.is_alive() for thread in _threads)
+    return any(each.thread.is_alive() for each in _begun)
 
 
-@atexit.register
-def wait() -> None:
-    """Wait until none is."""
-    for thread in _threads:
-        thread.join()
+def compiling() -> bool:
+    """Whether a kernel is being compiled, not only loaded: what would have to be done again."""
+    return any(each.thread.is_alive() and not each.mark.exists() for each in _begun)
+
+
+def wait(tell: Callable[[str], object] | None = None) -> None:
+    """Wait until none is; `tell` is given a line where that may take a minute."""
+    if tell is not None and compiling():
+        tell("compiling the planner's kernel, once: up to a minute; Ctrl-C skips it\n")
+    for each in _begun:
+        each.thread.join()
+
+
+atexit.register(wait, sys.stderr.write)
 
 
 def start_warm_up(policy: Policy) -> threading.Thread | None:
@@ -38,13 +67,32 @@ def start_warm_up(policy: Policy) -> threading.Thread | None:
         return None
     home = os.environ.get("FATE_HOME")
     cache = (Path(home) if home else user_cache_path("fate")) / "kernel"
+    whole = policy.lookahead == "all"
+    mark = cache / f"complete-{_digest()}{'-whole' if whole else ''}"
     thread = threading.Thread(
-        target=backend.warm,
-        args=(str(cache),),
-        kwargs={"whole": policy.lookahead == "all"},
-        name="warm-up",
-        daemon=True,
+        target=_warm, args=(cache, mark, whole, _solves(policy)), name="warm-up", daemon=True
     )
     thread.start()
-    _threads.append(thread)
+    _begun.append(_WarmUp(thread, mark))
     return thread
+
+
+def _warm(cache: Path, mark: Path, whole: bool, solves: bool) -> None:
+    if solves:
+        with suppress(ImportError):
+            importlib.import_module(_SOLVER)
+    if backend.warm(str(cache), whole=whole) == "compiled":
+        mark.touch()
+
+
+def _solves(policy: Policy) -> bool:
+    """Whether a policy asks the solver, by an option of that name."""
+    return bool(getattr(getattr(policy, "options", None), "solver", False))
+
+
+def _digest() -> str:
+    """Return a digest of what a kernel is compiled from, or more: all of FATE, and by what."""
+    known = hashlib.sha256(f"{sys.version} {version('numba')}".encode())
+    for path in sorted(Path(fate.__file__).parent.rglob("*.py")):
+        known.update(path.read_bytes())
+    return known.hexdigest()[:12]

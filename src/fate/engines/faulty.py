@@ -84,7 +84,7 @@ class FaultyEngine:
 
     async def load(self, model: str) -> LoadResult:
         """Load, unless loads are refused."""
-        if self._schedule.holds("refuse_load", self._device, self._clock.now_s()):
+        if self._schedule.meets("refuse_load", self._device, self._clock.now_s()):
             raise EngineError(refusal(self._device))
         result, times = await self._at_work(lambda: self.inner.load(model))
         return replace(result, seconds=result.seconds * times)
@@ -101,7 +101,7 @@ class FaultyEngine:
 
     async def call(self, request: CallRequest) -> CallResult:
         """Answer, or lie."""
-        lies = self._schedule.holds("corrupt", self._device, self._clock.now_s())
+        lies = self._schedule.meets("corrupt", self._device, self._clock.now_s())
         result, times = await self._at_work(lambda: self.inner.call(request))
         result = replace(
             result, prefill_s=result.prefill_s * times, decode_s=result.decode_s * times

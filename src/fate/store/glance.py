@@ -13,7 +13,7 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         workflows: workflows of the run, and `done` those that ended.
         items: items of all stages, expected ones where they are not known yet.
-        items_done: items whose output is stored.
+        items_done: items whose output is stored; of a simulation, that took place.
         interruptions: how often another process had to go on.
         last_s: time of the last record on the run's clock [s].
         end_s: when the last workflow ended [s]; None before any did.
@@ -65,14 +65,15 @@ _COUNTED = tuple(
     for name in ("Submitted", "Expanded", "Skipped", "Revealed", "Resumed")
 )
 _ENDED = b'{"type":"WorkflowEnded"'
+_FINISHED = b'{"type":"ItemDone"', b'{"type":"Reuse"'
 
 
-def glance(connection: sqlite3.Connection) -> Glance:
-    """Read how far a run came."""
+def glance(connection: sqlite3.Connection, *, simulated: bool = False) -> Glance:
+    """Read how far a run came; one that is `simulated` stores no outputs."""
     records, events = msgspec.json.Decoder(_Record), msgspec.json.Decoder(_Event)
     items: dict[str, int] = {}
     workflows: set[str] = set()
-    open_workflows, last_s, end_s, interruptions = 0, 0.0, None, 0
+    open_workflows, last_s, end_s, interruptions, finished = 0, 0.0, None, 0, 0
     for (body,) in connection.execute("SELECT body FROM record ORDER BY number"):
         record = records.decode(body)
         last_s = record.at_s
@@ -84,6 +85,9 @@ def glance(connection: sqlite3.Connection) -> Glance:
                     workflows.add(event.graph.id)
                     open_workflows += 1
                 items.update(_items(event))
+        if simulated:
+            each = (*record.events, *record.commands)
+            finished += sum(bytes(raw).startswith(_FINISHED) for raw in each)
         ends = sum(bytes(raw).startswith(_ENDED) for raw in record.commands)
         open_workflows -= ends
         end_s = last_s if ends else end_s
@@ -92,7 +96,7 @@ def glance(connection: sqlite3.Connection) -> Glance:
         workflows=len(workflows),
         done=len(workflows) - open_workflows,
         items=sum(items.values()),
-        items_done=stored,
+        items_done=finished if simulated else stored,
         interruptions=interruptions,
         last_s=last_s,
         end_s=end_s,

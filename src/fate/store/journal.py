@@ -133,7 +133,7 @@ class Journal:
 
     def glance(self) -> Glance:
         """Return how far the run came, by its last commit."""
-        return glance(self._connection)
+        return glance(self._connection, simulated=self.header.simulated)
 
     def append(self, record: Record) -> None:
         """Add a record to the open transaction."""

@@ -71,7 +71,7 @@ class Fold:
             self._event(event)
         for command in record.commands:
             self._command(command)
-        self.idle.after(record.events)
+        self.idle.after(record)
 
     def history(self) -> History:
         """Return everything so far; what still runs ends now, as `running`."""

@@ -1,6 +1,6 @@
 """Why a device did nothing, judged between any two records of the log."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from fate.domain import messages as m
 from fate.view.bars import Lane
@@ -27,7 +27,8 @@ class IdleWatch:
 
     The log does not say when a plan was asked for, since that is derived: it is when something
     changed while a device was idle and had work it could run, or, if a plan was in flight then,
-    when that plan arrived.
+    when that plan arrived. While stages are being rendered the core waits for what they turn out
+    to be.
     """
 
     def __init__(self, lanes: Collection[Lane], book: StageBook) -> None:
@@ -53,14 +54,16 @@ class IdleWatch:
         self._asked_s = None
         return waited_s
 
-    def after(self, events: Iterable[m.Event]) -> None:
-        """Note what a record's events mean for planning, once they are applied."""
-        for event in events:
+    def after(self, record: m.Record) -> None:
+        """Note what a record means for planning, once it is applied."""
+        for event in record.events:
             if isinstance(event, m.CancelAll):
                 self._stopping = True
             elif isinstance(event, m.Resumed):
                 self._stopping = False
             self._changed = self._changed or isinstance(event, _TRIGGERS)
+        if any(isinstance(command, m.Expand) for command in record.commands):
+            return
         if self._changed and self._asked_s is None and any(map(self._could_start, self._lanes)):
             self._asked_s, self._changed = self._now_s, False
 

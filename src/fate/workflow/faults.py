@@ -39,7 +39,7 @@ class FaultSpec(Base):
 
     `for` is how long it lasts: a killed device cannot be restarted before (1 s), `refuse_load` and
     `corrupt` with `when` mean that one, everything else lasts to the end. `factor` is how much
-    slower `slow` is. `disk_full` has no device: the disk is the host's.
+    slower `slow` is. The disk of `disk_full` is the host's: only its `when` has a device.
     """
 
     kind: FaultKind
@@ -73,13 +73,21 @@ def load_faults(path: str | Path, devices: tuple[str, ...]) -> tuple[Fault, ...]
     return tuple([_fault(each) for each in spec.faults])
 
 
+#: What alone meets a fault that is meant for one activity.
+_MEANT: dict[FaultKind, Trigger] = {"refuse_load": "load", "corrupt": "call"}
+
+
 def _wrong(fault: FaultSpec, devices: tuple[str, ...]) -> str:
     """Return what is wrong with a fault that its fields alone do not show."""
     if (fault.at is None) == (fault.when is None):
         return f"{fault.kind}: give its moment: `at: 3s`, or `when: {{activity: call, count: 2}}`"
-    if fault.kind == "disk_full" and (fault.device or fault.when is not None):
-        return "disk_full: the disk is the host's; give `at` and no device"
-    if fault.kind != "disk_full" and fault.device not in devices:
+    if fault.kind == "disk_full" and fault.at is not None:
+        return "disk_full: the disk is the host's; give no device with `at`" if fault.device else ""
+    if fault.when is not None and fault.for_ is None:
+        meant = _MEANT.get(fault.kind, fault.when.activity)
+        if fault.when.activity != meant:
+            return f"{fault.kind}: no {fault.when.activity} can meet it; say `activity: {meant}`"
+    if fault.device not in devices:
         return f"{fault.kind}: no device {fault.device!r}.{suggest(fault.device, devices)}"
     if "factor" in fault.model_fields_set and fault.kind != "slow":
         return f"{fault.kind}: `factor` belongs to `slow`"

@@ -29,6 +29,7 @@ stages:
     stages:
       notes: {kind: llm, model: fast, prompt: "{{ doc }}"}
       check: {kind: llm, model: slow, prompt: "{{ stages.notes.output }}"}
+  near: {kind: embed, model: fast, text: "{{ inputs.docs[0] }}"}
   merge: {kind: tool, tool: join, of: "{{ stages.study.output }}"}
   extra: {kind: llm, model: fast, when: "{{ inputs.docs }}", prompt: "more"}
   final:
@@ -59,7 +60,8 @@ def call(*arguments: str) -> Result:
 def test_a_file_has_its_groups_maps_loops_conditions_and_joins(file: Path) -> None:
     """Roles stand for models; a loop around one stage is that stage."""
     nodes = {node.id: node for node in of_file(file).nodes}
-    assert list(nodes) == ["study", "merge", "extra", "final"]
+    assert list(nodes) == ["study", "near", "merge", "extra", "final"]
+    assert (nodes["near"].kind, nodes["near"].detail) == ("llm", "fast")
     assert [inner.id for inner in nodes["study"].body] == ["study.notes", "study.check"]
     assert nodes["study"].body[1].parents == ("study.notes",)
     assert nodes["study"].marks == ("x12",)

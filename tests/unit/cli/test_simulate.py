@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 import fate
 from fate.cli.simulate import simulate
 from fate.domain.errors import FateError
+from fate.store import RUN_FILE, RunStore
+from fate.store.runs import describe
 
 MODEL = "smollm2-135m-q4_0"
 ON = fake_cluster([MODEL])
@@ -50,6 +52,13 @@ def written(*arguments: str) -> list[int]:
     assert lines[0]["simulated"]
     events = [event for line in lines[1:] for event in line.get("events", ())]
     return [event["output_tokens"] for event in events if event["type"] == "ItemDone"]
+
+
+def test_a_simulated_run_is_listed_with_the_items_it_did() -> None:
+    """Although no output of them is stored."""
+    assert call("--copies", "3").exit_code == 0
+    (listed,) = [describe(run / RUN_FILE) for run in RunStore().list()]
+    assert (listed.simulated, listed.items_done, listed.items) == (True, 3, 3)
 
 
 def test_without_a_run_the_longest_answer_is_expected() -> None:

@@ -4,11 +4,16 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from tests.graphs import cluster as make_cluster
+from tests.graphs import mixed
+from tests.graphs import profile as make_profile
 
 from fate.domain import messages as m
 from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
-from fate.drivers.setup import Outcome
+from fate.drivers.setup import Outcome, Setup
+from fate.drivers.simulate import PLANNING_S, simulate
+from fate.registry import build
 from fate.view.fold import fold
 from fate.view.history import OVERDUE, Part, RunFacts
 
@@ -183,3 +188,16 @@ def test_bars_never_overlap_within_a_row(
     assert history.status == "ok"
     assert history.end_s == outcome.makespan_s
     assert all(bar.outcome == "done" for bar in history.bars)
+
+
+@pytest.mark.parametrize("policy", ["late-eft", "halo-heuristic"])
+def test_a_device_waits_for_plans_no_longer_than_they_take(policy: str) -> None:
+    """Whatever is rendered in between: the next plan is asked for when there is something new."""
+    on = make_cluster(devices=2, memory_mib=100)
+    setup = Setup(cluster=on, profile=make_profile(on), policy=build("policy", policy))
+    history = fold(on, simulate([(0.0, graph) for graph in mixed()], setup).records)
+    longest_s = max(plan.waited_s for plan in history.plans)
+    assert 0.0 < longest_s <= PLANNING_S * (1 + 1e-6)
+    spans = [s.end_s - s.start_s for s in history.idle if s.reason == "planning"]
+    assert sum(spans) <= len(history.plans) * len(on.devices) * PLANNING_S * (1 + 1e-6)
+    assert any(s.reason == "plan" for s in history.idle)

@@ -15,6 +15,7 @@ faults:
   - {kind: stop, device: d1, when: {activity: call, count: 2}, for: 500ms}
   - {kind: slow, device: d0, at: 1, factor: 4.0}
   - {kind: disk_full, at: 2m, for: 1s}
+  - {kind: disk_full, device: d1, when: {activity: call, count: 3}, for: 1s}
 """
 
 
@@ -32,6 +33,7 @@ def test_a_plan_means_faults(tmp_path: Path) -> None:
         Fault(kind="stop", device="d1", activity="call", count=2, for_s=0.5),
         Fault(kind="slow", device="d0", at_s=1.0, factor=4.0),
         Fault(kind="disk_full", at_s=120.0, for_s=1.0),
+        Fault(kind="disk_full", device="d1", activity="call", count=3, for_s=1.0),
     )
 
 
@@ -42,6 +44,9 @@ def test_a_plan_means_faults(tmp_path: Path) -> None:
         ("{kind: kill, device: d0}", "give its moment"),
         ("{kind: kill, device: d0, at: 3s, when: {activity: call}}", "give its moment"),
         ("{kind: disk_full, device: d0, at: 3s}", "the disk is the host's"),
+        ("{kind: disk_full, when: {activity: call}}", "no device ''"),
+        ("{kind: corrupt, device: d0, when: {activity: load}}", "say `activity: call`"),
+        ("{kind: refuse_load, device: d0, when: {activity: call}}", "say `activity: load`"),
         ("{kind: kill, device: d0, at: 3s, factor: 2.0}", "`factor` belongs to `slow`"),
         ("{kind: kill, device: d0, at: soon}", "not a time: 'soon'"),
         ("{kind: melt, device: d0, at: 3s}", "kind"),
