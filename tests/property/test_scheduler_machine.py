@@ -413,6 +413,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """An old attempt reports, again or too late."""
         activity = data.draw(st.integers(1, self.ledger.last))
         if activity not in self.ledger.running:
+            self._flush()  # else it might be early: what ended it may be in the same batch
             self._send(
                 ItemDone(activity=activity, item=0),
                 kind(activity=activity),
