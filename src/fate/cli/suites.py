@@ -25,6 +25,7 @@ SUITES: dict[str, Command] = {
     "arrivals": Command("Workflows that arrive over time, up to .9 of capacity.", "instances"),
     "load": Command("real-dag's headline with other numbers of workflows.", "instances"),
     "ablation": Command("`fate` without one part after the other.", "instances"),
+    "anytime": Command("`foresight` with less and more of its search budget.", "instances"),
     "tune": Command("Options of baselines, on development seeds.", "instances"),
     "frontier": Command("Other bounds on the ready calls in view.", "instances"),
 }

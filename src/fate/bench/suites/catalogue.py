@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from fate.bench.report import Target
-from fate.bench.suites import chosen, native, real_dag, tuning, variants
+from fate.bench.suites import anytime, chosen, native, real_dag, tuning, variants
 from fate.bench.suites.figures import LEAD_KEPT, LOST_CELLS
 from fate.bench.suites.looks import LOOKS
 from fate.bench.suites.problem import Problem
@@ -154,10 +154,20 @@ SUITES: dict[str, Suite] = {
         ),
         Suite(
             name="ablation",
-            problems=variants.ablation_problems,
+            problems=lambda choice: variants.headline_problems("ablation", choice),
             policies=_ablation,
-            pools=real_dag.pools,
+            pools=real_dag.headline_pools,
             look=LOOKS["ablation"],
+            tail=never,
+            prepare=_prepare_bases,
+        ),
+        Suite(
+            name=anytime.NAME,
+            problems=anytime.problems,
+            policies=anytime.policies,
+            pools=real_dag.headline_pools,
+            titles=anytime.titles(),
+            look=LOOKS[anytime.NAME],
             tail=never,
             prepare=_prepare_bases,
         ),

@@ -1,8 +1,9 @@
 """What `fate bench real-dag` and its siblings do: choose, run, sum up, report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fate.bench.machine import commit as this_commit
@@ -70,7 +71,9 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
     suite.prepare(jobs.problems)
     processes = options.processes or default_processes()
-    runs = run_jobs(jobs, results, report, processes=processes, line=_line)
+    runs = run_jobs(
+        jobs, results, report, processes=processes, line=partial(_line, titles=suite.titles)
+    )
     add_figures(report, suite, runs, chosen.labels(name))
     _show(report, suite, list(results.times.values()))
     if options.choose:
@@ -120,28 +123,32 @@ def _policies(suite: Suite, choice: Choice, options: Options, echo: Echo) -> lis
     return known_policies(suite.policies(choice), echo)
 
 
-def _line(problem: Problem, runs: Sequence[Run]) -> str:
+def _line(problem: Problem, runs: Sequence[Run], titles: Mapping[str, str]) -> str:
     """Say what came out of a problem: makespans, over round-robin's where that was run too."""
+
+    def name(run: Run) -> str:
+        return titles.get(run.policy, run.policy)
+
     base = next((run.makespan_s for run in runs if run.policy == chosen.REFERENCE), None)
     if base is None:
-        return f"{problem.label}: " + ", ".join(f"{r.policy} {r.makespan_s:.0f} s" for r in runs)
+        return f"{problem.label}: " + ", ".join(f"{name(r)} {r.makespan_s:.0f} s" for r in runs)
     others = [r for r in runs if r.policy != chosen.REFERENCE]
     more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
     if more:
         others = sorted(others, key=lambda r: r.makespan_s)[:_LISTED]
-    figures = ", ".join(f"{r.policy} {r.makespan_s / base:.3f}" for r in others) + more
+    figures = ", ".join(f"{name(r)} {r.makespan_s / base:.3f}" for r in others) + more
     return f"{problem.label}, {runs[0].stages} stages: {figures} of round-robin's {base:.0f} s"
 
 
 def _show(report: Report, suite: Suite, times: Sequence[Times]) -> None:
     """Print the figures of every pool that has some, and what planning took."""
-    book = Book(report.rows)
-    for pool in suite.pools()[:_SHOWN]:
+    book = Book(report.rows, suite.titles)
+    for pool in suite.pools()[: max(min(_SHOWN, suite.look.shown), 1)]:
         found = pool_table(book, pool.name)
         if found.lines:
             report.echo(f"\n{pool.name}")
             report.echo(table(found.head, found.lines))
-    planning = planning_table(times)
+    planning = planning_table(times, suite.titles)
     report.echo("\nplanning")
     report.echo(table(planning.head, planning.lines))
     report.echo("")

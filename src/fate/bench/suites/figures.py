@@ -25,6 +25,7 @@ _COUNTS = (
     "computed_tokens",
     "moved_bytes",
     "decisions",
+    "searched",
 )
 #: Makespan over the best baseline's; a cell all of whose interval lies above `LOST` is lost.
 OVER_BEST, LOST = f"makespan_over_{BEST_BASELINE}", 1.02

@@ -1,6 +1,6 @@
 """How each suite is reported: what a reader must know beside the figures."""
 
-from fate.bench.suites import native, real_dag, variants
+from fate.bench.suites import anytime, native, real_dag, variants
 from fate.bench.suites.suite import Look
 from fate.bench.workloads.regimes import REGIMES
 from fate.bench.workloads.toys import CLUSTERS
@@ -92,6 +92,16 @@ LOOKS: dict[str, Look] = {
         limits=_TOYS,
         shown=1,
         columns={name: f"regime {name}" for name in REGIMES},
+        gantt=False,
+    ),
+    "anytime": Look(
+        lead="`foresight` on the headline's instances with shares of its default budgets; without "
+        "any it carries out the best of the greedy plans that it starts from.",
+        limits=_TOYS,
+        shown=1,
+        columns={name: f"regime {name}" for name in REGIMES},
+        ladder=anytime.ladder(),
+        ladder_title="share of the default budgets",
         gantt=False,
     ),
     "tune": Look(

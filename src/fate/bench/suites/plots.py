@@ -5,17 +5,14 @@ Positions across are percentages, so that text keeps its size on a telephone.
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import pairwise
 
 from fate.bench.report import Row
 from fate.bench.rivals import PLANNERS
 from fate.bench.suites.chosen import REFERENCE
 from fate.bench.suites.tables import Book, interval_text, ratio_text
 
-#: Height of a bar's row, and of a plot with two axes [px].
-_ROW, _HEIGHT = 26, 260
-#: Lines of the page's palette, in the order of their use.
-_COLOURS = 8
+#: Height of a bar's row [px].
+_ROW = 26
 
 
 def bars(book: Book, cell: str, metric: str) -> str:
@@ -28,7 +25,7 @@ def bars(book: Book, cell: str, metric: str) -> str:
     one = 100.0 / top
     lines = [
         f'<div class="bar{" ours" if _plain(policy) in PLANNERS else ""}">'
-        f"<span>{escape(policy)}</span>"
+        f"<span>{escape(book.title(policy))}</span>"
         f'<svg height="{_ROW}">{_bar(row, one)}</svg>'
         f"<b>{interval_text(row)}</b></div>"
         for policy, row in rows
@@ -73,7 +70,7 @@ def heat(book: Book, rows: Sequence[str], columns: Mapping[str, str], metric: st
         return ""
     head = "".join(f"<th>{escape(title)}</th>" for title in shown)
     body = "".join(
-        f"<tr><th>{escape(policy)}</th>"
+        f"<tr><th>{escape(book.title(policy))}</th>"
         + "".join(_heat_cell(book.get(cell, policy, metric)) for cell in shown.values())
         + "</tr>"
         for policy in rows
@@ -93,72 +90,6 @@ def _heat_cell(row: Row | None) -> str:
         f'<td title="{interval_text(row)}, n {row.n}" style="background:color-mix(in srgb, '
         f'var({colour}) {60 * distance:.0f}%, var(--panel))">{ratio_text(row.mean)}</td>'
     )
-
-
-def curves(series: Mapping[str, Sequence[tuple[float, Row]]], across: str, up: str) -> str:
-    """Return lines with intervals over a numeric axis.
-
-    Args:
-        series: name -> (x, figure) by x.
-        across: what x is.
-        up: what the figures are.
-    """
-    points = [point for line in series.values() for point in line]
-    if not points:
-        return ""
-    xs = sorted({x for x, _ in points})
-    low = min(row.low for _, row in points)
-    high = max(row.high for _, row in points)
-    margin = 0.05 * (high - low) or 0.05
-    low, high = low - margin, high + margin
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        """Places of x are even: budgets double, shares do not, and both are few."""
-        share = xs.index(x) / max(len(xs) - 1, 1)
-        return 8.0 + 88.0 * share, (high - y) / (high - low) * (_HEIGHT - 40) + 10
-
-    parts = [_grid(low, high), *[_tick(x, place(x, low)[0]) for x in xs]]
-    for number, (name, line) in enumerate(series.items()):
-        placed = [(*place(x, row.mean), row) for x, row in line]
-        parts.append(f'<g class="c{number % _COLOURS}">{_line(name, placed)}</g>')
-    legend = "".join(
-        f'<span class="c{number % _COLOURS}"><i></i>{escape(name)}</span>'
-        for number, name in enumerate(series)
-    )
-    return (
-        f'<p class="axis">{escape(up)}, over {escape(across)}</p>'
-        f'<svg class="curve" height="{_HEIGHT}">{"".join(parts)}</svg>'
-        f'<p class="legend">{legend}</p>'
-    )
-
-
-def _line(name: str, placed: Sequence[tuple[float, float, Row]]) -> str:
-    parts = [
-        f'<line x1="{a[0]:.2f}%" y1="{a[1]:.1f}" x2="{b[0]:.2f}%" y2="{b[1]:.1f}"/>'
-        for a, b in pairwise(placed)
-    ]
-    return "".join(parts) + "".join(
-        f'<circle cx="{x:.2f}%" cy="{y:.1f}" r="3.5"><title>{escape(name)}: '
-        f"{interval_text(row)}</title></circle>"
-        for x, y, row in placed
-    )
-
-
-def _tick(x: float, at: float) -> str:
-    return f'<text class="tick" x="{at:.2f}%" y="{_HEIGHT - 8}">{x:g}</text>'
-
-
-def _grid(low: float, high: float) -> str:
-    """Return four horizontal lines with what they stand for."""
-    found: list[str] = []
-    for i in range(5):
-        value = low + (high - low) * i / 4
-        y = (high - value) / (high - low) * (_HEIGHT - 40) + 10
-        found.append(
-            f'<line class="grid" x1="8%" x2="96%" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="label" x="0" y="{y + 4:.1f}">{value:.2f}</text>'
-        )
-    return "".join(found)
 
 
 def _plain(policy: str) -> str:

@@ -180,6 +180,14 @@ def pools() -> list[Pool]:
     ]
 
 
+def headline_pools() -> list[Pool]:
+    """Return the groups of a suite whose cells are the headline's: all of them, each regime."""
+    return [
+        Pool("headline", _headline(HEADLINE_WORKFLOWS), never),
+        *[Pool(f"regime {name}", _of("regime", name), never) for name in NON_COMPUTE],
+    ]
+
+
 def _specs(
     clusters: Sequence[ClusterKind], regimes: Sequence[str], loads: Sequence[int], choice: Choice
 ) -> list[ProxySpec]:

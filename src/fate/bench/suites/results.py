@@ -29,6 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         moved_bytes: outputs fetched over links, and KV states moved.
         prefix_s: prefill of tokens that stages may share; `own_s` that of the others.
         decisions: plans that were asked for.
+        searched: what these tried: projections of `foresight`, moves of `fate`.
         fallback_calls: calls started without a plan.
     """
 
@@ -61,6 +62,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     tool_s: float
     idle_s: float
     decisions: int
+    searched: int
     fallback_calls: int
 
     @property

@@ -156,5 +156,6 @@ def measured(
         tool_s=used.tool_s,
         idle_s=max(capacity_s - used.busy_s, 0.0),
         decisions=len(history.plans),
+        searched=sum([plan.search.moves for plan in history.plans]),
         fallback_calls=counts.fallback_calls,
     )

@@ -55,6 +55,8 @@ class Look:
         columns: title -> group, of the heat map.
         axis: number -> group, where groups stand for numbers; `axis_title` says of what.
         axis_metrics: metric -> title, of the curves over it.
+        ladder: number -> policy, where policies are one with more and more of something;
+            `ladder_title` says of what. The others are drawn as levels beside it.
         gantt: whether the first problem's runs under two policies are drawn.
     """
 
@@ -68,6 +70,8 @@ class Look:
     axis_metrics: Mapping[str, str] = field(
         default_factory=lambda: {"makespan_over_round-robin": "makespan over round-robin's"}
     )
+    ladder: Mapping[float, str] = field(default_factory=dict[float, str])
+    ladder_title: str = ""
     gantt: bool = True
 
 
@@ -87,6 +91,7 @@ class Suite:
         chosen_figure: what is compared then, over round-robin's.
         exact: the group in which estimates are right; others say how much of a lead they keep.
         says: lines about a suite's rows that no table has.
+        titles: policy -> what it is called where there is no room for its options.
         prepare: done once before processes start.
         targets: what figures should be.
     """
@@ -102,5 +107,6 @@ class Suite:
     chosen_figure: str = "makespan_s"
     exact: str | None = None
     says: Callable[[Sequence[Run]], list[str]] = lambda _: []
+    titles: Mapping[str, str] = field(default_factory=dict[str, str])
     prepare: Callable[[Sequence[Problem]], None] = lambda _: None
     targets: Sequence[Target] = field(default_factory=tuple[Target, ...])

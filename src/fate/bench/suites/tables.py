@@ -1,6 +1,7 @@
 """Figures as tables: for the terminal, for Markdown and for the page alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fate.bench.report import Row
@@ -8,6 +9,7 @@ from fate.bench.suites.chosen import BEST_BASELINE, BEST_PUBLISHED, REFERENCE
 from fate.bench.suites.results import Times
 
 Lines = list[tuple[str, ...]]
+NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Table(NamedTuple):
@@ -18,10 +20,13 @@ class Table(NamedTuple):
 
 
 class Book:
-    """Rows of a summary, looked up by cell, policy and metric."""
+    """Rows of a summary, looked up by cell, policy and metric.
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    `titles` says what policies are called where their names are too long.
+    """
+
+    def __init__(self, rows: Sequence[Row], titles: Mapping[str, str] = NO_TITLES) -> None:
+        self.rows, self._titles = rows, titles
         self._found = {(row.cell, row.policy, row.metric): row for row in rows}
         self._policies: dict[str, list[str]] = {}
         for row in rows:
@@ -32,6 +37,10 @@ class Book:
     def get(self, cell: str, policy: str, metric: str) -> Row | None:
         """Return a figure, if there is one."""
         return self._found.get((cell, policy, metric))
+
+    def title(self, policy: str) -> str:
+        """Return what a policy is called."""
+        return self._titles.get(policy, policy)
 
     def cells(self) -> list[str]:
         """Return the cells, in the order of the summary."""
@@ -72,12 +81,13 @@ def pool_table(book: Book, cell: str) -> Table:
     }
     kept = [title for title, column in cells.items() if any(column)]
     lines: Lines = [
-        (policy, *[cells[title][i] for title in kept]) for i, policy in enumerate(policies)
+        (book.title(policy), *[cells[title][i] for title in kept])
+        for i, policy in enumerate(policies)
     ]
     return Table(("policy", *kept), lines)
 
 
-def planning_table(times: Sequence[Times]) -> Table:
+def planning_table(times: Sequence[Times], titles: Mapping[str, str] = NO_TITLES) -> Table:
     """Return what each policy's decisions took."""
     lines: Lines = []
     for policy in dict.fromkeys(each.policy for each in times):
@@ -86,7 +96,7 @@ def planning_table(times: Sequence[Times]) -> Table:
         planner_s, cpu_s = sum(e.planner_cpu_s for e in own), sum(e.cpu_s for e in own)
         lines.append(
             (
-                policy,
+                titles.get(policy, policy),
                 str(len(own)),
                 str(decisions),
                 f"{1e3 * planner_s / max(decisions, 1):.3g}",

@@ -128,10 +128,10 @@ def arrival_problems(choice: Choice) -> list[Problem]:
     ]
 
 
-def ablation_problems(choice: Choice) -> list[Problem]:
-    """Return the headline's instances."""
+def headline_problems(suite: str, choice: Choice) -> list[Problem]:
+    """Return the headline's instances as they are."""
     return [
-        Problem(suite="ablation", cell=base.cell, seed=seed, spec=base)
+        Problem(suite=suite, cell=base.cell, seed=seed, spec=base)
         for base in _bases(_BATCH, choice)
         for seed in choice.seeds
     ]

@@ -9,9 +9,11 @@ from fate.bench.policies import ready_policy
 from fate.bench.report import Report, Target
 from fate.bench.rivals import PLANNERS
 from fate.bench.suites.chosen import REFERENCE, chosen
+from fate.bench.suites.curves import curves
 from fate.bench.suites.document import Document, Section, html, markdown
 from fate.bench.suites.gantt import gantt
-from fate.bench.suites.plots import bars, curves, heat, reference_note
+from fate.bench.suites.ladder import ladder_section
+from fate.bench.suites.plots import bars, heat, reference_note
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Times
 from fate.bench.suites.suite import Suite
@@ -34,15 +36,16 @@ def write_report(
         times: what planning took.
         asked: seeds and command.
     """
-    book = Book(report.rows)
+    book = Book(report.rows, suite.titles)
     sections = [
         _targets(book, suite.targets),
         *[_pool(book, suite, pool.name) for pool in suite.pools()[: suite.look.shown]],
         _regimes(book, suite),
         _curve(book, suite),
+        ladder_section(book, suite, times),
         _two_runs(book, suite, problems, report.out),
         _cells(book, suite),
-        Section(title="Planning", text=_PLANNING, table=planning_table(times)),
+        Section(title="Planning", text=_PLANNING, table=planning_table(times, suite.titles)),
         Section(title="What this does not show", text=suite.look.limits),
     ]
     document = Document(
@@ -120,7 +123,7 @@ def _curve(book: Book, suite: Suite) -> Section:
     plots: list[str] = []
     for metric, title in suite.look.axis_metrics.items():
         series = {
-            policy: [
+            book.title(policy): [
                 (x, row)
                 for x, cell in suite.look.axis.items()
                 if (row := book.get(cell, policy, metric)) is not None
@@ -162,7 +165,7 @@ def _cells(book: Book, suite: Suite) -> Section:
         for cell in cells
         for rows in [[book.get(cell, policy, _MAKESPAN) for policy in policies]]
     ]
-    head = ("cell", *policies)
+    head = ("cell", *[book.title(policy) for policy in policies])
     return Section(
         title="Cells",
         text=f"Makespan over {REFERENCE}'s, with 95 % intervals.",

@@ -38,6 +38,7 @@ def row(policy: str, makespan_s: float, **changes: Any) -> Run:
         "tool_s": 0.0,
         "idle_s": 10.0,
         "decisions": 7,
+        "searched": 70,
         "fallback_calls": 0,
     }
     return Run(**{**facts, **changes})

@@ -7,8 +7,9 @@ import pytest
 
 from fate.bench.machine import this_machine
 from fate.bench.report import Row
+from fate.bench.suites.curves import curves
 from fate.bench.suites.document import Document, Section, html, markdown
-from fate.bench.suites.plots import bars, curves, heat
+from fate.bench.suites.plots import bars, heat
 from fate.bench.suites.record import record
 from fate.bench.suites.tables import Book, Table, interval_text, pool_table
 
