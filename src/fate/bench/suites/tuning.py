@@ -64,7 +64,8 @@ def verdict(runs: Sequence[Run]) -> list[str]:
             continue
         default = dict(order).get(name)
         rest = ", ".join(f"{_options(each)} {value:.4f}" for each, value in order[:4])
-        lines.append(f"{name}: {rest}; defaults {default:.4f}")
+        known = "not run" if default is None else f"{default:.4f}"
+        lines.append(f"{name}: {rest}; defaults {known}")
     return lines
 
 

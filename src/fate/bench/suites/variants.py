@@ -39,8 +39,9 @@ _QUICK_WRONG = (EXACT, "sigma .5")
 CAPACITY_OF = "late-eft"
 SHARES = (0.5, 0.7, 0.9)
 _QUICK_SHARES = (0.9,)
-#: Workflows at once; those that arrive, in full and in a quick run.
-_BATCH, _ARRIVING, _QUICK_ARRIVING = 2, 16, 8
+#: Workflows at once; those that arrive, in full and in a quick run, which has these regimes.
+_BATCH, _ARRIVING, _QUICK_ARRIVING = 2, 16, 5
+_QUICK_REGIMES = ("switch", "prefix")
 
 #: `fate` with a part left out, or with another bound.
 ABLATIONS: tuple[str, ...] = (
@@ -119,10 +120,11 @@ def noise_problems(choice: Choice) -> list[Problem]:
 def arrival_problems(choice: Choice) -> list[Problem]:
     """Return workflows arriving at each share of capacity."""
     count = _QUICK_ARRIVING if choice.quick else _ARRIVING
+    regimes = _QUICK_REGIMES if choice.quick else NON_COMPUTE
     return [
         Problem(suite="arrivals", cell=f"{share:g}/{base.regime}", seed=seed, spec=spec)
         for share in (_QUICK_SHARES if choice.quick else SHARES)
-        for base in _bases(count, choice)
+        for base in _bases(count, choice, regimes)
         for spec in [ArrivalSpec(base=base, share=share)]
         for seed in choice.seeds
     ]
@@ -178,10 +180,10 @@ def bases(found: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _bases(workflows: int, choice: Choice) -> list[ProxySpec]:
+def _bases(workflows: int, choice: Choice, regimes: Sequence[str] = NON_COMPUTE) -> list[ProxySpec]:
     return [
         ProxySpec(cluster=HEADLINE, regime=regime, workflows=workflows, instances=choice.instances)
-        for regime in NON_COMPUTE
+        for regime in regimes
     ]
 
 

@@ -65,3 +65,9 @@ def test_tuning_compares_with_the_defaults() -> None:
     assert tuning.verdict(runs) == [
         "prefix-affinity: cap=1.1 0.7000, defaults 0.8000; defaults 0.8000"
     ]
+
+
+def test_tuning_says_when_the_defaults_were_not_run() -> None:
+    """As with --policies that name options alone."""
+    runs = [row("round-robin", 10.0), row("prefix-affinity?cap=1.1", 7.0)]
+    assert tuning.verdict(runs) == ["prefix-affinity: cap=1.1 0.7000; defaults not run"]
