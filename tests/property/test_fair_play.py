@@ -23,9 +23,7 @@ from fate.registry import BUILTIN, build
 
 #: Every policy; those that search, with a small budget.
 POLICIES = [
-    {"fate": "fate?moves=40", "foresight": "foresight?projections=4&rollout_moves=20"}.get(
-        name, name
-    )
+    {"fate": "fate?moves=40", "foresight": "foresight?projections=4&rules=20"}.get(name, name)
     for name in sorted(BUILTIN["policy"])
 ]
 every_policy = pytest.mark.parametrize("name", POLICIES)

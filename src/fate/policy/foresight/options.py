@@ -25,11 +25,13 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         tail: weight of the 95th percentile of the workflows' ends.
         projections: most perturbed plans that are run to completion in a decision.
         steps: most node starts that these take together; large DAGs get fewer projections.
+        rules: most greedy rules that are carried out when all nodes are new; where only some are,
+            fewer by their share.
+        rule_steps: most node starts that these take together.
         first: most plans that annealing runs to completion when all nodes are new; where only
             some are, fewer by their share.
         first_steps: most node starts that these take together.
         challenge: whether the plan of `fate` for the ready frontier is a challenger.
-        rollout_moves: moves of that `fate` at each event when it runs the whole DAG.
         margin: share of its value that a new plan must gain over the previous one.
         fate: options of that `fate`.
     """
@@ -38,16 +40,24 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     tail: float = 0.0
     projections: int = 300
     steps: int = 100_000
-    first: int = 10_000
+    rules: int = 240
+    rule_steps: int = 60_000
+    first: int = 4_000
     first_steps: int = 2_000_000
     challenge: bool = True
-    rollout_moves: int = 300
     margin: float = 0.0
     fate: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
-        budgets = (self.projections, self.steps, self.first, self.first_steps)
+        budgets = (
+            self.rules,
+            self.rule_steps,
+            self.first,
+            self.first_steps,
+            self.projections,
+            self.steps,
+        )
         if min(self.mean, self.tail, self.margin, *budgets) < 0:
             raise FateError("policy foresight: weights, margin and budgets must not be negative")
 

@@ -4,14 +4,15 @@ A plan gives each stage a device and a turn and is worth what running it to comp
 estimates only. At every decision:
 
     1. the incumbent, the plan of the decision before, is continued and valued
-    2. when there are nodes that it does not know, it meets greedy plans for the whole DAG (earliest
-       finish in rank order, min-min, idle-affinity) and what a quick `fate` would do with all of it
+    2. when there are nodes that it does not know, it meets what greedy rules would do with the
+       whole DAG: late EFT, min-min, sufferage, idle-affinity, and a search among such rules
     3. at every decision the best so far meets itself with the frontier as `fate` plans it
-    4. for nodes that are new, annealing: descents and kicks, in a budget by their share
-    5. perturbations of the best, within a budget of work units; each stays if it is no worse
+    4. for nodes that are new, annealing: descents and kicks
+    5. perturbations of the best; each stays if it is no worse
     6. stickiness: the incumbent stays unless the gain reaches the margin
 
-With `projections` and `first` 0 and no `challenge` what is left is the best of the greedy plans.
+The budgets of 2 and 4 go by the share of nodes that are new. With `rules`, `first`, `projections`
+0 and no `challenge` what is left is the best of the greedy plans.
 """
 
 from collections.abc import Mapping
@@ -24,11 +25,11 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
 from fate.policy.foresight.annealing import Annealing
+from fate.policy.foresight.construction import Construction
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
-from fate.policy.foresight.rollout import roll_out
-from fate.policy.kernel.backend import Kernel, open_kernel
+from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
-from fate.policy.kernel.reference_plans import EFT, MIN_MIN, must_first
+from fate.policy.kernel.reference_plans import must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Whole
@@ -37,8 +38,31 @@ from fate.policy.kernel.whole import Whole
 DESCENT = 500
 #: Part of the budgets that the reference gets, a projection of which takes a hundred times as long.
 _REFERENCE = 30
-#: Min-min looks at every pair of nodes each time it places one: up to so many nodes it is quick.
-_MIN_MIN_NODES = 256
+
+
+class Budget(NamedTuple):
+    """What a decision may spend: rules carried out, plans annealed, plans perturbed."""
+
+    rules: int
+    first: int
+    projections: int
+
+    @classmethod
+    def of(cls, options: ForesightOptions, nodes: int, fresh: int, kernel: str) -> "Budget":
+        """Return the budget of a decision on so many nodes, some of which are new."""
+        part = _REFERENCE if kernel == "reference" else 1
+        share = fresh / nodes
+        first = int(min(options.first, options.first_steps // nodes) * share) // part
+        return cls(
+            rules=int(min(options.rules, options.rule_steps // nodes) * share) // part,
+            first=first - first % DESCENT,
+            projections=min(options.projections, options.steps // nodes) // part,
+        )
+
+    @property
+    def moves(self) -> int:
+        """Plans tried in all."""
+        return self.rules + self.first + self.projections
 
 
 class _Candidate(NamedTuple):
@@ -64,8 +88,6 @@ class ForesightPolicy:
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
         self.options: ForesightOptions = read_options(options)
         self._fate = FatePolicy(**self.options.fate)
-        quick = {"depth": 0, "solver": False, "moves": self.options.rollout_moves}
-        self._quick = FatePolicy(**{**self.options.fate, **quick})
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return the plan for every device."""
@@ -74,33 +96,26 @@ class ForesightPolicy:
         kernel = open_kernel(snapshot, Weights(depth=0))
         whole = kernel.whole(Aims(self.options.mean, self.options.tail))
         incumbent, fresh = _continued(snapshot, whole, memo)
+        budget = Budget.of(self.options, len(snapshot.model), fresh, kernel.name)
+        draw = np.random.default_rng(snapshot.seed)
         start = [incumbent] if incumbent else []
         if fresh:
-            start += self._plans(snapshot, whole)
+            start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)
         best = min(start, key=lambda candidate: candidate.value_s)
         if self.options.challenge:
             best = self._challenged(snapshot, whole, best, memo)
-        best, valued = self._searched(snapshot, kernel, whole, best, fresh)
+        best = _searched(snapshot, whole, best, budget, draw)
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
         if incumbent is not None and kept:
             best = incumbent
         search = Search(
             base=best.base,
             objective_s=best.value_s,
-            moves=valued,
+            moves=budget.moves,
             kept=kept,
             backend=kernel.name,
         )
         return self._finish(snapshot, best.places, search)
-
-    def _plans(self, snapshot: Snapshot, whole: Whole) -> list[_Candidate]:
-        """Return plans for the whole DAG to start from."""
-        plans = [("eft", whole.forward(EFT)), ("idle-affinity", whole.affinity())]
-        if len(snapshot.model) <= _MIN_MIN_NODES:
-            plans.append(("min-min", whole.forward(MIN_MIN)))
-        if self.options.challenge:
-            plans.append(("fate", roll_out(snapshot, self._quick)))
-        return [_Candidate(whole.project(places)[1], places, base) for base, places in plans]
 
     def _challenged(
         self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None
@@ -126,25 +141,6 @@ class ForesightPolicy:
         places = Places(device, turn)
         value_s = whole.project(places)[1]
         return _Candidate(value_s, places, "fate") if value_s < best.value_s else best
-
-    def _searched(
-        self, snapshot: Snapshot, kernel: Kernel, whole: Whole, best: _Candidate, fresh: int
-    ) -> tuple[_Candidate, int]:
-        """Return what the search makes of a plan, and how many projections it took."""
-        nodes, options = len(snapshot.model), self.options
-        part = _REFERENCE if kernel.name == "reference" else 1
-        draw = np.random.default_rng(snapshot.seed)
-        first = min(options.first, options.first_steps // nodes) // part * fresh // nodes
-        first -= first % DESCENT
-        if first:
-            found = Annealing(snapshot.eligible, whole, draw, DESCENT).run(best.places, first)
-            best = _Candidate(found.value_s, found.places, best.base)
-        count = min(options.projections, options.steps // nodes) // part
-        if count:
-            moves = draw.integers(0, 1 << 31, (count, MOVE_WIDTH))
-            found = whole.search(best.places, moves)
-            best = _Candidate(found.value_s, found.places, best.base)
-        return best, first + count
 
     def _worth_changing(self, incumbent: _Candidate, best: _Candidate) -> bool:
         gain_s = incumbent.value_s - best.value_s
@@ -191,3 +187,34 @@ def _continued(
     projection, value_s = whole.project(places)
     turn = projection.turn if fresh else places.turn
     return _Candidate(value_s, Places(projection.device, turn), "previous"), fresh
+
+
+def _constructed(whole: Whole, construction: Construction, budget: Budget) -> list[_Candidate]:
+    """Return plans for the whole DAG to start from."""
+    affinity = whole.affinity()
+    greedy = construction.greedy()
+    found = [_Candidate(whole.project(affinity)[1], affinity, "idle-affinity")]
+    found += [_Candidate(ruled.value_s, ruled.places, name) for name, ruled in greedy.items()]
+    if budget.rules:
+        best = min(greedy.values(), key=lambda ruled: ruled.value_s)
+        built = construction.improve(best, budget.rules)
+        found.append(_Candidate(built.value_s, built.places, "rules"))
+    return found
+
+
+def _searched(
+    snapshot: Snapshot,
+    whole: Whole,
+    best: _Candidate,
+    budget: Budget,
+    draw: np.random.Generator,
+) -> _Candidate:
+    """Return what annealing and perturbations make of a plan."""
+    if budget.first:
+        found = Annealing(snapshot.eligible, whole, draw, DESCENT).run(best.places, budget.first)
+        best = _Candidate(found.value_s, found.places, best.base)
+    if budget.projections:
+        moves = draw.integers(0, 1 << 31, (budget.projections, MOVE_WIDTH))
+        found = whole.search(best.places, moves)
+        best = _Candidate(found.value_s, found.places, best.base)
+    return best

@@ -18,6 +18,7 @@ from fate.policy.kernel.problem import Plain, Problem, Weights, plain, problem
 from fate.policy.kernel.reference import Future, Orders
 from fate.policy.kernel.reference_plans import Rule
 from fate.policy.kernel.reference_project import Aims
+from fate.policy.kernel.reference_rolled import LATE_EFT
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import CompiledWhole, ReferenceWhole, Whole
 
@@ -195,8 +196,10 @@ _COMPILED_SOURCES = (
     "policy/kernel/compiled_search.py",
     "policy/kernel/compiled_horizon.py",
     "policy/kernel/reference_project.py",
+    "policy/kernel/reference_rolled.py",
     "policy/kernel/reference_whole.py",
     "policy/kernel/compiled_project.py",
+    "policy/kernel/compiled_rolled.py",
     "policy/kernel/compiled_whole.py",
 )
 
@@ -239,7 +242,7 @@ def warm(cache_dir: str, *, whole: bool = False) -> str:
         if whole:
             dag = kernel.whole(Aims())
             dag.search(dag.affinity(), np.zeros((1, MOVE_WIDTH), dtype=np.int64))
-            dag.forward(reference_plans.EFT)
+            dag.rolled(LATE_EFT)
     except Exception as error:  # noqa: BLE001 -- a planner without numba still plans
         _Active.kernel = ReferenceKernel
         _Active.status = f"reference ({type(error).__name__}: {error})"

@@ -117,7 +117,8 @@ def _admit(t: Track, device: I64, node: int, now_s: float) -> None:
 
 
 @inline
-def _take(t: Track, row: int, place: int) -> None:
+def take(t: Track, row: int, place: int) -> None:
+    """Take a node off a list of ready ones."""
     t.counts[row] -= 1
     t.ready[row, place] = t.ready[row, t.counts[row]]
 
@@ -166,7 +167,8 @@ def _choose(
 
 
 @inline
-def _soonest(s: State, device: int) -> int:
+def soonest(s: State, device: int) -> int:
+    """Return the slot of a device that is free first."""
     slot = 0
     for k in range(1, s.free_at_s.shape[1]):
         if s.free_at_s[device, k] < s.free_at_s[device, slot]:
@@ -175,7 +177,7 @@ def _soonest(s: State, device: int) -> int:
 
 
 @inline
-def _begin(p: Problem, s: State, graph: Graph, t: Track, device: I64) -> None:
+def begin(p: Problem, s: State, graph: Graph, t: Track, device: I64) -> None:
     """Set everything back to how it is now."""
     t.counts[:] = 0
     t.inside[:] = -1
@@ -199,7 +201,7 @@ def _start(
     """Let a device start what it can; return how many nodes have started."""
     d, now_s, started = at
     while True:
-        slot = _soonest(s, d)
+        slot = soonest(s, d)
         if s.free_at_s[d, slot] > now_s or t.inside[d, slot] >= 0:
             return started
         s.model_s[d, -2, FROM] = now_s
@@ -207,7 +209,7 @@ def _start(
         if place < 0:
             return started
         node = int(t.ready[row, place])
-        _take(t, row, place)
+        take(t, row, place)
         s.model_s[d, -2, GATHER] = gather_all_seconds(p, graph, t, node, d)
         finish_s = run(p, s, d, node)
         if finish_s < INF:
@@ -219,20 +221,22 @@ def _start(
 
 
 @inline
-def _next_s(s: State, t: Track, now_s: float) -> float:
-    next_s = INF
+def next_s(s: State, t: Track, now_s: float) -> float:
+    """See `reference_project.Run.next_s`."""
+    at_s = INF
     for d in range(t.inside.shape[0]):
         for k in range(t.inside.shape[1]):
             free_s = s.free_at_s[d, k]
             if t.inside[d, k] >= 0 or now_s < free_s < INF:
-                next_s = min(next_s, max(free_s, now_s))
+                at_s = min(at_s, max(free_s, now_s))
     for k in range(t.counts[-1]):
-        next_s = min(next_s, t.seconds[t.pending[k], READY])
-    return next_s
+        at_s = min(at_s, t.seconds[t.pending[k], READY])
+    return at_s
 
 
 @inline
-def _end_all(p: Problem, s: State, t: Track, device: I64, now_s: float) -> None:
+def end_all(p: Problem, s: State, t: Track, device: I64, now_s: float) -> None:
+    """See `reference_project.Run.end_all`."""
     for d in range(t.inside.shape[0]):
         for k in range(t.inside.shape[1]):
             node = int(t.inside[d, k])
@@ -259,15 +263,15 @@ def project(
     """Run a plan to completion; `t` then has the ends, devices and starts of all nodes."""
     device, turn = plan
     now_s, started = p.now_s, 0
-    _begin(p, s, graph, t, device)
+    begin(p, s, graph, t, device)
     while True:
         for d in range(p.slots.shape[0]):
             if t.counts[d] + t.counts[-2] > 0:
                 started = _start(p, s, graph, t, turn, (d, now_s, started))
-        now_s = _next_s(s, t, now_s)
+        now_s = next_s(s, t, now_s)
         if not now_s < INF or now_s - p.now_s > limit_s:
             return
-        _end_all(p, s, t, device, now_s)
+        end_all(p, s, t, device, now_s)
 
 
 @inline

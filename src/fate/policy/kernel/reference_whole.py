@@ -1,4 +1,4 @@
-"""Greedy plans and the search over the whole visible DAG, in plain Python: the specification.
+"""The search over the whole visible DAG, in plain Python: the specification.
 
 `compiled_whole` repeats this file expression by expression; both must agree to the last bit.
 """
@@ -7,101 +7,13 @@ from math import inf
 from typing import Final
 
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Placement, appraise, benches, commit, work_seconds
-from fate.policy.kernel.reference_plans import EFT, Rule
-from fate.policy.kernel.reference_project import (
-    ANY,
-    Aims,
-    Graph,
-    Places,
-    Projection,
-    gather_all_seconds,
-    project,
-    worth,
-)
+from fate.policy.kernel.reference_project import Aims, Graph, Places, Projection, project, worth
 
 #: Changes of a move at most, and its integers: how many changes, then four for each.
 CHANGES: Final = 3
 MOVE_WIDTH: Final = 1 + 4 * CHANGES
 #: Kinds of changes.
 KINDS: Final = 6
-
-
-class _Forward:
-    """A greedy plan on its way: what is placed, and which nodes may be next."""
-
-    def __init__(self, p: Plain, graph: Graph) -> None:
-        nodes = len(p.model)
-        self.p, self.graph, self.benches = p, graph, benches(p)
-        self.left = [len(parents) for parents in graph.parents]
-        self.ready_at_s = [max(at_s, p.now_s) for at_s in p.released_at_s]
-        self.rank = [p.tail_s[node] + _least_work(p, node) for node in range(nodes)]
-        self.where, self.turn = [ANY] * nodes, [float(nodes)] * nodes
-        self.open = [node for node in range(nodes) if not self.left[node]]
-
-    def appraise(self, node: int, device: int) -> Placement | None:
-        """Return what a node would take if it started no sooner than its parents end."""
-        bench = self.benches[device]
-        bench.from_s = self.ready_at_s[node]
-        bench.gather_s = gather_all_seconds(self.p, self.graph, self.where, node, device)
-        return appraise(self.p, bench, device, node)
-
-    def ends(self, node: int) -> list[float]:
-        """Return when a node would end on each device."""
-        placed = [self.appraise(node, device) for device in range(self.p.devices)]
-        return [inf if one is None else one.finish_s for one in placed]
-
-    def pick(self, nodes: list[int]) -> tuple[int, int]:
-        """Return the (node, device) that ends first; node -1 if none can run."""
-        best_s, best, at = inf, -1, ANY
-        for node in sorted(nodes):
-            for device, end_s in enumerate(self.ends(node)):
-                if end_s < best_s:
-                    best_s, best, at = end_s, node, device
-        return best, at
-
-    def place(self, node: int, device: int, turn: int) -> None:
-        """Put a node on a device; its children may be next."""
-        p, placed = self.p, self.appraise(node, device)
-        assert placed is not None
-        commit(p, self.benches[device], node, placed)
-        self.where[node], self.turn[node] = device, float(turn)
-        self.open.remove(node)
-        for edge in range(p.child_ptr[node], p.child_ptr[node + 1]):
-            child = p.child[edge]
-            at_s = placed.finish_s + p.child_after_s[edge]
-            self.ready_at_s[child] = max(self.ready_at_s[child], at_s)
-            self.left[child] -= 1
-            if not self.left[child]:
-                self.open.append(child)
-
-
-def forward(p: Plain, graph: Graph, rule: Rule) -> Places:
-    """Return a greedy plan for all nodes, built node by node; those nobody can run keep `ANY`.
-
-    EFT: of the nodes whose parents are placed the one with the longest path below, where it ends
-    first. MIN_MIN: of all such nodes and devices the pair that ends first.
-    """
-    plan = _Forward(p, graph)
-    for count in range(len(p.model)):
-        pool = plan.open
-        if rule == EFT:
-            pool = sorted(pool, key=lambda node: (-plan.rank[node], node))[:1]
-        best, device = plan.pick(pool)
-        if best >= 0:
-            plan.place(best, device, count)
-        elif rule == EFT and pool:
-            plan.open.remove(pool[0])
-        else:
-            break
-    return Places(plan.where, plan.turn)
-
-
-def _least_work(p: Plain, node: int) -> float:
-    return min(
-        [work_seconds(p, node, d, 0.0) for d in range(p.devices) if p.eligible[node][d]],
-        default=0.0,
-    )
 
 
 def search(

@@ -6,10 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from fate.domain.snapshot import F64, I64
-from fate.policy.kernel import reference_project, reference_whole
+from fate.policy.kernel import reference_project, reference_rolled, reference_whole
 from fate.policy.kernel.problem import Plain, Problem
-from fate.policy.kernel.reference_plans import Rule
 from fate.policy.kernel.reference_project import ANY, Aims, Places, Projection
+from fate.policy.kernel.reference_rolled import Urgency
 
 
 class Valued(NamedTuple):
@@ -22,8 +22,8 @@ class Valued(NamedTuple):
 class Whole(Protocol):
     """Plans for all nodes of one problem; every result is the same, plain or compiled."""
 
-    def forward(self, rule: Rule) -> Places:
-        """Return a greedy plan built node by node: EFT or MIN_MIN."""
+    def rolled(self, urgency: Urgency, factors: F64 | None = None) -> Places:
+        """Return the plan that a greedy rule carries out; `factors` [N] multiply nodes' ranks."""
         ...
 
     def affinity(self) -> Places:
@@ -46,9 +46,11 @@ class ReferenceWhole:
         self._p, self._aims = p, aims
         self._graph = reference_project.reverse(p, workflow)
 
-    def forward(self, rule: Rule) -> Places:
-        """See `Whole.forward`."""
-        return reference_whole.forward(self._p, self._graph, rule)
+    def rolled(self, urgency: Urgency, factors: F64 | None = None) -> Places:
+        """See `Whole.rolled`."""
+        ones = [1.0] * len(self._p.model)
+        given = ones if factors is None else factors.tolist()
+        return reference_rolled.rolled(self._p, self._graph, urgency, given)
 
     def affinity(self) -> Places:
         """See `Whole.affinity`."""
@@ -73,16 +75,18 @@ class CompiledWhole:
     """The same, compiled."""
 
     def __init__(self, p: Problem, workflow: Sequence[int], aims: Aims) -> None:
-        from fate.policy.kernel import compiled_project, compiled_whole
+        from fate.policy.kernel import compiled_project, compiled_rolled, compiled_whole
 
         self._project, self._whole = compiled_project, compiled_whole
+        self._rolled = compiled_rolled
         self._p, self._aims = p, (float(aims.mean), float(aims.tail))
         numbers, team = np.unique(np.array(workflow, np.int64), return_inverse=True)
         self._graph = compiled_project.reverse(p, team.astype(np.int64), len(numbers))
 
-    def forward(self, rule: Rule) -> Places:
-        """See `Whole.forward`."""
-        return _listed(*self._whole.forward(self._p, self._graph, rule))
+    def rolled(self, urgency: Urgency, factors: F64 | None = None) -> Places:
+        """See `Whole.rolled`."""
+        given = np.ones(len(self._p.ids)) if factors is None else factors
+        return _listed(*self._rolled.rolled(self._p, self._graph, urgency, given))
 
     def affinity(self) -> Places:
         """See `Whole.affinity`."""

@@ -17,11 +17,12 @@ from fate.domain.snapshot import Snapshot
 from fate.drivers.world import Truth
 from fate.policy.base import Lookahead
 from fate.policy.foresight.annealing import Annealing
+from fate.policy.foresight.construction import Construction
 from fate.policy.foresight.policy import ForesightPolicy
-from fate.policy.foresight.rollout import roll_out
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import Aims, Places
+from fate.policy.kernel.reference_rolled import LATE_EFT
 from fate.registry import build
 
 
@@ -65,9 +66,9 @@ def test_chunks_over_their_wait_bound_lead_their_lists() -> None:
 def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
     """No perturbation is tried and `fate` is not asked."""
     snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])
-    plan = ForesightPolicy(first=0, projections=0, challenge=False).plan(snapshot, None)
+    plan = ForesightPolicy(rules=0, first=0, projections=0, challenge=False).plan(snapshot, None)
     assert plan.search.moves == 0
-    assert plan.search.base in {"eft", "idle-affinity", "min-min"}
+    assert plan.search.base in {"late-eft", "idle-affinity", "min-min", "sufferage"}
     assert sum(len(order) for order in plan.orders) == 2
 
 
@@ -78,13 +79,13 @@ def test_the_same_snapshot_gives_the_same_plan() -> None:
     assert ForesightPolicy().plan(snapshot, None) == first
 
 
-def test_nodes_that_are_new_are_annealed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All are new at first: whole descents in the budget; nobody is when the plan is remembered."""
+def test_nodes_that_are_new_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are new at first: rules, whole descents; none is when the plan is remembered."""
     monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", 1)  # whichever kernel plans
     snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
-    policy = ForesightPolicy(first=1_200, projections=7)
+    policy = ForesightPolicy(rules=3, first=1_200, projections=7)
     plan = policy.plan(snapshot, None)
-    assert plan.search.moves == 1_000 + 7
+    assert plan.search.moves == 3 + 1_000 + 7
     assert policy.plan(snapshot, plan.memo).search.moves == 7
 
 
@@ -98,6 +99,18 @@ def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
     found = Annealing(snapshot.eligible, whole, np.random.default_rng(0), 20).run(start, 60)
     assert found.value_s == whole.project(found.places)[1] < whole.project(start)[1]
     assert len(set(found.places.device)) == 2
+
+
+def test_rules_near_the_best_one_are_no_worse_and_worth_what_is_told() -> None:
+    """Sixty rules beside the three of others, on a DAG of two diamonds."""
+    snapshot = first_snapshot(diamond_case())
+    whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(0.3, 0.0))
+    construction = Construction(len(snapshot.model), whole, np.random.default_rng(0))
+    greedy = construction.greedy()
+    best = min(greedy.values(), key=lambda ruled: ruled.value_s)
+    assert best.value_s == whole.project(best.places)[1]
+    few, many = construction.improve(best, 10), construction.improve(best, 60)
+    assert many.value_s == whole.project(many.places)[1] <= few.value_s <= best.value_s
 
 
 @pytest.mark.parametrize(
@@ -188,8 +201,8 @@ def test_searching_never_ends_later_than_not_searching() -> None:
     assert found.makespan_s <= plain.makespan_s + 1e-9
 
 
-def test_a_policy_rolled_out_on_estimates_does_what_it_will_do() -> None:
-    """late-EFT over the first snapshot, and late-EFT in the simulator."""
+def first_snapshot(case: Case) -> Snapshot:
+    """Return what a policy that sees everything is shown first."""
     shown: list[Snapshot] = []
 
     class First(Watched):
@@ -197,10 +210,17 @@ def test_a_policy_rolled_out_on_estimates_does_what_it_will_do() -> None:
             shown.append(snapshot)
             return super().plan(snapshot, memo)
 
-    run_case(diamond_case(), First(ForesightPolicy(projections=0)))
-    rolled = roll_out(shown[0], build("policy", "late-eft"))
+    run_case(case, First(ForesightPolicy(rules=0, first=0, projections=0)))
+    return shown[0]
+
+
+def test_a_rule_does_in_the_projection_what_it_does_in_the_simulator() -> None:
+    """Late EFT over the first snapshot, and the baseline of that name."""
+    snapshot = first_snapshot(diamond_case())
+    whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims())
+    rolled = whole.rolled(LATE_EFT)
     done = run_case(diamond_case(), build("policy", "late-eft"))
-    where = dict(zip(shown[0].node_names, rolled.device, strict=True))
+    where = dict(zip(snapshot.node_names, rolled.device, strict=True))
     calls = {
         command.chunk.instance: int(command.device[1:])
         for record in done.records

@@ -13,8 +13,13 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.kernel import backend
 from fate.policy.kernel.backend import CompiledKernel, ReferenceKernel
 from fate.policy.kernel.problem import Weights
-from fate.policy.kernel.reference_plans import EFT, MIN_MIN
 from fate.policy.kernel.reference_project import ANY, LEFT_OUT_S, Aims, Places
+from fate.policy.kernel.reference_rolled import (
+    LATE_EFT,
+    ROLLED_MIN_MIN,
+    SUFFERAGE,
+    Urgency,
+)
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Whole
 
@@ -93,12 +98,43 @@ def test_the_mean_counts_each_workflow_once() -> None:
     assert whole(snapshot, Aims(0.0, 1.0)).project(places)[1] == pytest.approx(8.0)
 
 
-def test_forward_plans_follow_their_rules() -> None:
-    """EFT takes the longest path first; min-min the shortest call."""
+def test_rules_differ_in_what_is_urgent() -> None:
+    """Late EFT starts the longest path first, min-min the shortest call."""
     ready = [Node(output=5.0), Node(tail_s=50.0)]
     snapshot = make_snapshot(ready, [warm()], [Kind()])
-    assert whole(snapshot).forward(EFT).turn == [1.0, 0.0]
-    assert whole(snapshot).forward(MIN_MIN).turn == [0.0, 1.0]
+    assert whole(snapshot).rolled(LATE_EFT).turn == [1.0, 0.0]
+    assert whole(snapshot).rolled(ROLLED_MIN_MIN).turn == [0.0, 1.0]
+
+
+def test_a_factor_on_its_rank_makes_a_node_urgent() -> None:
+    """What is left of the longer path is less."""
+    ready = [Node(tail_s=40.0), Node(tail_s=50.0)]
+    snapshot = make_snapshot(ready, [warm()], [Kind()])
+    assert whole(snapshot).rolled(LATE_EFT).turn == [1.0, 0.0]
+    assert whole(snapshot).rolled(LATE_EFT, np.array([1.0, 0.5])).turn == [0.0, 1.0]
+
+
+def test_who_loses_most_gets_the_device_it_needs() -> None:
+    """Both end first on device 0; only the second has nowhere else to go without 9 s of load."""
+    ready = [Node(output=5.0), Node(model=1)]
+    boxes = [Box(resident={0: (), 1: ()}), Box(resident={0: ()})]
+    snapshot = make_snapshot(ready, boxes, [Kind(load_s=9.0), Kind(load_s=9.0)])
+    assert whole(snapshot).rolled(SUFFERAGE).device == [1, 0]
+
+
+def test_a_rule_leaves_a_node_to_a_busy_device_that_ends_it_first() -> None:
+    """Device 0 is free in 1 s and has the model, device 1 would load it for 9 s: it stays idle."""
+    boxes = [warm(1.0), Box()]
+    snapshot = make_snapshot([Node(), Node()], boxes, [Kind(load_s=9.0)])
+    places = whole(snapshot).rolled(LATE_EFT)
+    assert places.device == [0, 0]
+
+
+def test_nobody_can_run_a_node_and_the_others_go_on() -> None:
+    """It keeps no device, and the last turn."""
+    snapshot = make_snapshot([Node(eligible=(0,)), Node()], [warm()], [Kind()])
+    places = whole(snapshot).rolled(SUFFERAGE)
+    assert places == Places([ANY, 0], [2.0, 0.0])
 
 
 def test_the_search_finds_a_free_device() -> None:
@@ -127,8 +163,9 @@ def test_compiled_plans_are_equal_to_the_last_bit(snapshot: Snapshot, seed: int)
     aims = Aims(0.3, 0.5 if seed % 2 else 0.0)
     plain = ReferenceKernel(snapshot, Weights()).whole(aims)
     quick = CompiledKernel(snapshot, Weights()).whole(aims)
-    for rule in (EFT, MIN_MIN):
-        assert plain.forward(rule) == quick.forward(rule)
+    factors = np.random.default_rng(seed).uniform(0.5, 2.0, len(snapshot.model))
+    for rule in (LATE_EFT, ROLLED_MIN_MIN, SUFFERAGE, Urgency(1.0, 0.3, 0.1)):
+        assert plain.rolled(rule, factors) == quick.rolled(rule, factors)
     start = plain.affinity()
     assert start == quick.affinity()
     assert plain.project(start) == quick.project(start)

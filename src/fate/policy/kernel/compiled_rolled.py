@@ -1,0 +1,236 @@
+"""Greedy rules that run the whole visible DAG, compiled; see `reference_rolled`."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fate.domain.snapshot import F64, I64, U8
+from fate.policy.kernel.compiled import appraise, run, work_seconds
+from fate.policy.kernel.compiled_project import (
+    FINISH,
+    WHERE,
+    Graph,
+    Track,
+    begin,
+    end_all,
+    gather_all_seconds,
+    new_track,
+    next_s,
+    soonest,
+    take,
+)
+from fate.policy.kernel.compiled_state import (
+    FROM,
+    GATHER,
+    INF,
+    LOADED,
+    UNTIL,
+    State,
+    fresh_state,
+    inline,
+    jit,
+)
+from fate.policy.kernel.problem import ELIGIBLE, HELD, HELD_USED, TAIL, Problem
+from fate.policy.kernel.reference_project import ANY
+from fate.policy.kernel.reference_rolled import WINDOW
+
+#: An idle device without a head yet, and one that is not idle, in `_Lists.head`.
+_OPEN, _BUSY = -1, -2
+
+
+class _Lists(NamedTuple):
+    """Lists in the making.
+
+    nodes [W] that are in no list yet, with ends [W, D] and gather [W, D] in seconds; rank [N];
+    head [D] the node that an idle device starts; copied [D] whether a device's trial state is one.
+    """
+
+    nodes: I64
+    ends: F64
+    gather: F64
+    rank: F64
+    head: I64
+    copied: U8
+
+
+@jit
+def _new_lists(p: Problem, factors: F64) -> _Lists:
+    nodes, devices = p.ids.shape[0], p.slots.shape[0]
+    rank = np.zeros(nodes)
+    for node in range(nodes):
+        own_s = INF
+        for d in range(devices):
+            if p.cells[node, d, ELIGIBLE]:
+                own_s = min(own_s, work_seconds(p, node, d, 0.0))
+        rank[node] = (p.sizes[node, TAIL] + (own_s if own_s < INF else 0.0)) * factors[node]
+    return _Lists(
+        np.zeros(WINDOW, np.int64),
+        np.zeros((WINDOW, devices)),
+        np.zeros((WINDOW, devices)),
+        rank,
+        np.zeros(devices, np.int64),
+        np.zeros(devices, np.uint8),
+    )
+
+
+@inline
+def _copy(p: Problem, s: State, to: State, d: int) -> None:
+    """Let a device's trial state be what it is now."""
+    for slot in range(s.free_at_s.shape[1]):
+        to.free_at_s[d, slot] = s.free_at_s[d, slot]
+    for row in range(s.model_s.shape[1]):
+        to.model_s[d, row, LOADED] = s.model_s[d, row, LOADED]
+        to.model_s[d, row, UNTIL] = s.model_s[d, row, UNTIL]
+    for row in range(s.store.shape[1]):
+        to.store[d, row, 0] = s.store[d, row, 0]
+        to.store[d, row, 1] = s.store[d, row, 1]
+    for model in range(s.content.shape[1]):
+        for k in range(s.content.shape[2]):
+            to.content[d, model, k, HELD] = s.content[d, model, k, HELD]
+            to.content[d, model, k, HELD_USED] = s.content[d, model, k, HELD_USED]
+    if p.cached[d, -1]:
+        for k in range(s.cached.shape[1]):
+            to.cached[d, k] = s.cached[d, k]
+        to.ends[d, 0], to.ends[d, 1] = s.ends[d, 0], s.ends[d, 1]
+        for k in range(s.ends[d, 0], s.ends[d, 1]):
+            to.queue[d, k, 0], to.queue[d, k, 1] = s.queue[d, k, 0], s.queue[d, k, 1]
+
+
+@inline
+def _value(ends: F64, rank: float, urgency: tuple[float, float, float]) -> float:
+    """See `reference_rolled._value`."""
+    first, second = INF, INF
+    for d in range(ends.shape[0]):
+        if ends[d] < first:
+            first, second = ends[d], first
+        elif ends[d] < second:
+            second = ends[d]
+    if not first < INF:
+        return -INF
+    value = urgency[1] * rank - urgency[2] * first
+    if urgency[0] > 0.0:
+        value = value + urgency[0] * (second - first)
+    return value
+
+
+@inline
+def _most_urgent(w: _Lists, left: int, urgency: tuple[float, float, float]) -> int:
+    """Return the place of the most urgent node, the lower one among equals; -1 is none."""
+    best, most = -1, -INF
+    for k in range(left):
+        value = _value(w.ends[k], float(w.rank[w.nodes[k]]), urgency)
+        if value > most or (value == most and best >= 0 and w.nodes[k] < w.nodes[best]):
+            best, most = k, value
+    return best
+
+
+@inline
+def _look(p: Problem, s: State, graph: Graph, t: Track, w: _Lists, now_s: float) -> tuple[int, int]:
+    """Begin new lists; return how many nodes are looked at, and how many devices are idle."""
+    idle, devices = 0, p.slots.shape[0]
+    for d in range(devices):
+        slot = soonest(s, d)
+        free = s.free_at_s[d, slot] <= now_s and t.inside[d, slot] < 0
+        w.head[d] = _OPEN if free else _BUSY
+        w.copied[d] = 0
+        idle += 1 if free else 0
+        s.model_s[d, -2, FROM] = now_s
+    count = 0
+    for k in range(t.counts[devices] if idle else 0):
+        node, at = t.ready[devices, k], count
+        while at > 0 and w.nodes[at - 1] > node:
+            if at < w.nodes.shape[0]:
+                w.nodes[at] = w.nodes[at - 1]
+            at -= 1
+        if at < w.nodes.shape[0]:
+            w.nodes[at] = node
+            count = min(count + 1, w.nodes.shape[0])
+    for k in range(count):
+        node = int(w.nodes[k])
+        for d in range(devices):
+            w.gather[k, d] = gather_all_seconds(p, graph, t, node, d)
+            s.model_s[d, -2, GATHER] = w.gather[k, d]
+            w.ends[k, d] = appraise(p, s, d, node)[0]
+    return count, idle
+
+
+@inline
+def _fill(
+    p: Problem,
+    states: tuple[State, State],
+    w: _Lists,
+    todo: tuple[int, int],
+    urgency: tuple[float, float, float],
+) -> int:
+    """Fill the heads of idle devices; return how many have one."""
+    s, trial = states
+    left, found = todo[0], 0
+    while left > 0 and found < todo[1]:
+        best = _most_urgent(w, left, urgency)
+        if best < 0:
+            break
+        node, device = int(w.nodes[best]), 0
+        for d in range(1, w.head.shape[0]):
+            if w.ends[best, d] < w.ends[best, device]:
+                device = d
+        if w.head[device] == _OPEN:
+            w.head[device] = node
+            found += 1
+        if not w.copied[device]:
+            _copy(p, s, trial, device)
+            w.copied[device] = 1
+        trial.model_s[device, -2, GATHER] = w.gather[best, device]
+        run(p, trial, device, node)
+        left -= 1
+        w.nodes[best] = w.nodes[left]
+        for d in range(w.head.shape[0]):
+            w.ends[best, d], w.gather[best, d] = w.ends[left, d], w.gather[left, d]
+        for k in range(left):
+            trial.model_s[device, -2, GATHER] = w.gather[k, device]
+            w.ends[k, device] = appraise(p, trial, device, int(w.nodes[k]))[0]
+    return found
+
+
+@inline
+def _start(p: Problem, s: State, graph: Graph, t: Track, at: tuple[int, int, int]) -> None:
+    """Start a node on an idle device as the next one of all."""
+    d, node, started = at
+    anybody = t.ready.shape[0] - 1
+    for k in range(t.counts[anybody]):
+        if t.ready[anybody, k] == node:
+            take(t, anybody, k)
+            break
+    s.model_s[d, -2, GATHER] = gather_all_seconds(p, graph, t, node, d)
+    slot = soonest(s, d)
+    t.seconds[node, FINISH], t.marks[node, WHERE] = run(p, s, d, node), d
+    t.inside[d, slot] = t.last[d, slot] = node
+    t.turn[node] = float(started)
+
+
+@jit
+def rolled(
+    p: Problem, graph: Graph, urgency: tuple[float, float, float], factors: F64
+) -> tuple[I64, F64]:
+    """See `reference_rolled.rolled`."""
+    nodes = p.ids.shape[0]
+    s, trial, t = fresh_state(p), fresh_state(p), new_track(p)
+    anywhere, w = np.full(nodes, ANY), _new_lists(p, factors)
+    now_s, started = p.now_s, 0
+    begin(p, s, graph, t, anywhere)
+    while True:
+        while True:
+            todo = _look(p, s, graph, t, w, now_s)
+            if not _fill(p, (s, trial), w, todo, urgency):
+                break
+            for d in range(w.head.shape[0]):
+                if w.head[d] >= 0:
+                    _start(p, s, graph, t, (d, int(w.head[d]), started))
+                    started += 1
+        now_s = next_s(s, t, now_s)
+        if not now_s < INF:
+            break
+        end_all(p, s, t, anywhere, now_s)
+    for node in range(nodes):
+        if t.marks[node, WHERE] == ANY:
+            t.turn[node] = float(nodes)
+    return t.marks[:, WHERE].copy(), t.turn.copy()
