@@ -21,14 +21,14 @@ from fate.bench.suites.tables import Book
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead, Policy
+from fate.policy.foresight.construction import GREEDY
 from fate.policy.foresight.options import ForesightOptions
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
-from fate.policy.kernel.reference_plans import EFT, MIN_MIN
 from fate.policy.kernel.reference_project import Aims
 from fate.view.fold import fold
 
-GREEDY = ("eft", "min-min", "idle-affinity")
+BASES = ("idle-affinity", *GREEDY)
 #: Of the mean end beside the makespan.
 WEIGHT = ForesightOptions().mean
 
@@ -56,11 +56,7 @@ class Greedy:
         """Make the plan, or remember it."""
         if memo is None:
             whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(WEIGHT, 0.0))
-            places = {
-                "eft": lambda: whole.forward(EFT),
-                "min-min": lambda: whole.forward(MIN_MIN),
-                "idle-affinity": whole.affinity,
-            }[self.name]()
+            places = whole.rolled(GREEDY[self.name]) if self.name in GREEDY else whole.affinity()
             order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
             memo = Memo(
                 places=tuple([(snapshot.node_names[n], int(places.device[n])) for n in order])
@@ -78,7 +74,7 @@ def worth_s(case: Case, policy: Policy) -> float:
 
 def test_without_a_budget_it_is_the_best_of_the_greedy_plans(case: Case) -> None:
     """Each greedy plan is carried out by itself; the policy is worth what the best of them is."""
-    greedy = {base: worth_s(case, Greedy(base)) for base in GREEDY}
+    greedy = {base: worth_s(case, Greedy(base)) for base in BASES}
     without = worth_s(case, ready_policy(anytime.at_budget(0.0)))
     assert without == pytest.approx(min(greedy.values()), rel=1e-9)
     assert len(set(greedy.values())) > 1
@@ -91,7 +87,7 @@ def test_budgets_are_parts_of_the_defaults() -> None:
     assert plain == "foresight"
     assert options == {
         name: round(getattr(defaults, name) / 4) for name in ForesightOptions.__struct_fields__
-        if name in {"projections", "steps", "first", "first_steps"}
+        if name in set(anytime.BUDGETED)
     }  # fmt: skip
     assert anytime.at_budget(1.0) == "foresight"
     assert split_options(anytime.at_budget(0.0))[1]["challenge"] is False
