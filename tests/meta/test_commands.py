@@ -1,5 +1,6 @@
 """The command line: what it imports, what it says, how it ends."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -94,8 +95,20 @@ def test_a_closed_pipe_is_quiet(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["/there/a.json", None])
+def test_what_the_system_refuses_is_one_line(
+    name: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where, what and how to mend it; writes to an open file do not say where."""
+    assert run_command(monkeypatch, OSError, errno.ENOSPC, "No space left on device", name) == 2
+    where = f"{name}: " if name else ""
+    assert capsys.readouterr().err == (
+        f"error: {where}No space left on device; free some space, or name another place\n"
+    )
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `FateError` is turned into a line."""
+    """Only what can be mended from outside is turned into a line."""
 
     def fails() -> None:
         raise ZeroDivisionError

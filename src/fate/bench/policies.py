@@ -19,19 +19,28 @@ def ready_policy(name: str) -> Policy:
     Raises:
         FateError: no such policy, or no such option.
     """
-    plain, options = split_options(name)
-    policy = cast("Policy", build("policy", plain, **options))
+    policy = plain_policy(name)
     thread = start_warm_up(policy)
     if thread is not None:
         thread.join()
     return policy
 
 
+def plain_policy(name: str) -> Policy:
+    """Build a policy, whether its kernel is compiled or not.
+
+    Raises:
+        FateError: no such policy, or no such option.
+    """
+    plain, options = split_options(name)
+    return cast("Policy", build("policy", plain, **options))
+
+
 def split_options(name: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name and the options in `name?option=value&option=value`."""
-    plain, _, text = name.partition("?")
+    plain, question, text = name.partition("?")
     options: dict[str, Any] = {}
-    for part in text.split("&") if text else ():
+    for part in text.split("&") if question else ():
         option, equals, value = part.partition("=")
         if not option or not equals:
             raise FateError(f"policy {name!r}: {part!r} is no option=value")

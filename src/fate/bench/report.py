@@ -57,13 +57,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         """Render the condition."""
         match self.kind:
             case "at_most":
-                return f"at most {self.bound:g}"
+                return f"at most {_bound(self.bound)}"
             case "at_least":
-                return f"at least {self.bound:g}"
+                return f"at least {_bound(self.bound)}"
             case "reaches_down_to":
-                return f"interval reaches {self.bound:g} or less"
+                return f"interval reaches {_bound(self.bound)} or less"
             case "overlaps":
-                return f"interval overlaps {self.bound:g} to {self.upper:g}"
+                return f"interval overlaps {_bound(self.bound)} to {_bound(self.upper)}"
 
 
 class Report:
@@ -186,6 +186,11 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _is_number(cell: str) -> bool:
     return cell[:1].isdigit()
+
+
+def _bound(value: float) -> str:
+    """Render a bound as ratios are written: without a zero before the point."""
+    return f"{value:g}".replace("0.", ".", 1) if 0.0 < value < 1.0 else f"{value:g}"
 
 
 def _figures(row: Row) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 Only the command that is called is imported; the others are stubs with a name and a line of help.
 """
 
+import errno
 import importlib
 import os
 import signal
@@ -42,6 +43,22 @@ COMMANDS: dict[str, Entry] = {
     "bench": Entry("fate.cli.bench:app", "Measure policies and the scheduler."),
 }
 
+#: What the system refuses for a reason that whoever typed the command can mend, and how.
+_REFUSED: dict[int, str] = {
+    errno.ENOSPC: "free some space, or name another place",
+    errno.EDQUOT: "free some space, or name another place",
+    errno.EFBIG: "raise the limit on file sizes, or name another place",
+    errno.EACCES: "name a place that may be written, or change its mode",
+    errno.EPERM: "name a place that may be written, or change its mode",
+    errno.EROFS: "name a place that may be written",
+    errno.ENOENT: "name a place whose folder exists",
+    errno.ENOTDIR: "one of the folders in it is a file; name another place",
+    errno.EEXIST: "it is there and is no folder; name another place",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+}
+
 
 def application(command: str | None) -> typer.Typer:
     """Return the command line with `command` imported and every other command as a stub."""
@@ -64,7 +81,10 @@ def application(command: str | None) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; a `FateError` becomes one line and exit code 2."""
+    """Run the command line; a `FateError` becomes one line and exit code 2.
+
+    So does what the system refuses for a reason that can be mended from outside, as a full disk.
+    """
     # Shells start background jobs with SIGINT ignored; whoever sends it means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
@@ -75,6 +95,12 @@ def main() -> None:
         code = end.code
     except FateError as error:
         print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror}; {_REFUSED[error.errno]}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

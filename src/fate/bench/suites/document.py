@@ -1,22 +1,31 @@
 """The report of a suite: sections of text, tables and plots, as Markdown and as a page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from fate.bench.suites.tables import Table
+from fate.bench.suites.tables import Table, text_columns
+
+_CODE = re.compile("`([^`]+)`")
+#: How a cell that begins with a mark looks.
+_MARKS = {"✓": "good", "✗": "bad"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading with text, plots (pages only) and a table; `folded` tables open with a click."""
+    """A heading with text, plots (pages only) and a table.
+
+    On pages `folded` tables open with a click; `drawn` ones are left out, as plots say the same.
+    """
 
     title: str
     text: str = ""
     plots: tuple[str, ...] = ()
     table: Table | None = None
     folded: bool = False
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +58,12 @@ def section_markdown(section: Section) -> list[str]:
 
 def table_markdown(table: Table) -> str:
     """Return a table as Markdown."""
-    rows = [table.head, ("---",) * len(table.head), *table.lines]
-    return "\n".join(["| " + " | ".join(row) + " |" for row in rows])
+    left = text_columns(table)
+    rule = tuple("---" if i in left else "---:" for i in range(len(table.head)))
+    rows = [table.head, rule, *table.lines]
+    return "\n".join(
+        ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    )
 
 
 def html(document: Document) -> str:
@@ -66,7 +79,7 @@ def html(document: Document) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(document.title)}</title><style>\n{css}</style></head><body>"
         '<p id="simulated">Virtual time: no model ran.</p><main>'
-        f"<h1>{escape(document.title)}</h1><p class='lead'>{escape(document.lead)}</p>"
+        f"<h1>{escape(document.title)}</h1><p class='lead'>{_prose(document.lead)}</p>"
         f"<dl>{facts}</dl>{sections}</main></body></html>\n"
     )
 
@@ -74,9 +87,9 @@ def html(document: Document) -> str:
 def _section(section: Section) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>"]
     if section.text:
-        parts.append(f"<p>{escape(section.text)}</p>")
+        parts.append(f"<p>{_prose(section.text)}</p>")
     parts.extend(section.plots)
-    if section.table is not None and section.table.lines:
+    if section.table is not None and section.table.lines and not section.drawn:
         found = _table(section.table)
         if section.folded:
             found = f"<details><summary>Table</summary>{found}</details>"
@@ -84,17 +97,37 @@ def _section(section: Section) -> str:
     return f"<section>{''.join(parts)}</section>"
 
 
+def _prose(text: str) -> str:
+    """Return text in which what stands between backticks is code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
+    """Return a table; with more than one column of words its lines are stacked on a telephone."""
+    left = text_columns(table)
+    head = "".join(
+        f"<th{_side(i in left)}>{escape(cell)}</th>" for i, cell in enumerate(table.head)
+    )
     body = "".join(
-        "<tr>" + "".join(_cell(i, cell) for i, cell in enumerate(line)) + "</tr>"
+        "<tr>"
+        + "".join(_cell(i, cell, table.head[i], words=i in left) for i, cell in enumerate(line))
+        + "</tr>"
         for line in table.lines
     )
+    kind = ' class="stack"' if len(left) > 1 else ""
     return (
-        '<div class="wide"><table><thead><tr>'
+        f'<div class="wide"><table{kind}><thead><tr>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _cell(column: int, text: str) -> str:
-    return f"<th>{escape(text)}</th>" if column == 0 else f"<td>{escape(text)}</td>"
+def _cell(column: int, text: str, title: str, *, words: bool) -> str:
+    if column == 0:
+        return f"<th{_side(words)}>{escape(text)}</th>"
+    kind = _MARKS.get(text[:1]) or ("words" if words else "")
+    shown = f' class="{kind}"' if kind else ""
+    return f'<td{shown} data-title="{escape(title)}">{escape(text)}</td>'
+
+
+def _side(words: bool) -> str:
+    return ' class="words"' if words else ""

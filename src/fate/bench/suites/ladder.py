@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fate.bench.report import Row
 from fate.bench.suites.chosen import REFERENCE
-from fate.bench.suites.curves import curves
+from fate.bench.suites.curves import curves, number_text
 from fate.bench.suites.document import Section
 from fate.bench.suites.results import Times
 from fate.bench.suites.suite import Suite
@@ -15,7 +15,8 @@ _MAKESPAN = f"makespan_over_{REFERENCE}"
 _UP = f"makespan over {REFERENCE}'s"
 _TEXT = (
     "What a decision tries is counted, so that it is the same everywhere; what that takes is "
-    "processor time of this machine. Steps of both axes are even, whatever lies between them."
+    "processor time of this machine. Steps of the first axis are even, whatever lies between them; "
+    "the second one is logarithmic."
 )
 
 
@@ -54,11 +55,12 @@ def ladder_section(book: Book, suite: Suite, times: Sequence[Times]) -> Section:
             "processor time of a decision [ms]",
             _UP,
             levels,
+            measured=True,
         ),
     ]
     return Section(
         title=f"Over the {look.ladder_title}",
-        text=f"{cell}. {_TEXT}",
+        text=f"Group {cell}. {_TEXT}",
         plots=tuple(plots),
         table=_table(rungs, look.ladder_title),
     )
@@ -67,7 +69,7 @@ def ladder_section(book: Book, suite: Suite, times: Sequence[Times]) -> Section:
 def _table(rungs: Sequence[_Rung], title: str) -> Table:
     lines = [
         (
-            f"{rung.share:.3g}",
+            number_text(rung.share),
             interval_text(rung.figure),
             f"{rung.searched:.0f}",
             f"{rung.milliseconds:.3g}",
@@ -76,7 +78,14 @@ def _table(rungs: Sequence[_Rung], title: str) -> Table:
         )
         for rung in rungs
     ]
-    head = (title, f"makespan / {REFERENCE}", "tried in a decision", "ms in a decision", "n", "as")
+    head = (
+        title,
+        f"makespan / {REFERENCE}",
+        "tried in a decision",
+        "ms in a decision",
+        "n",
+        "policy",
+    )
     return Table(head, lines)
 
 

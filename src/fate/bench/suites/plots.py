@@ -5,18 +5,27 @@ Positions across are percentages, so that text keeps its size on a telephone.
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 
 from fate.bench.report import Row
 from fate.bench.rivals import PLANNERS
+from fate.bench.suites.axis import tick_text, ticks
 from fate.bench.suites.chosen import REFERENCE
-from fate.bench.suites.tables import Book, interval_text, ratio_text
+from fate.bench.suites.tables import Book, Table, interval_text, ratio_text
 
-#: Height of a bar's row [px].
-_ROW = 26
+#: Height of a bar's row, and of the numbers below all of them [px].
+_ROW, _FOOT = 26, 18
 
 
-def bars(book: Book, cell: str, metric: str) -> str:
-    """Return a bar with its interval for each policy, shortest first, on an axis from 0."""
+def bars(book: Book, cell: str, metric: str, title: str) -> str:
+    """Return a bar with its interval for each policy, shortest first, on an axis from 0.
+
+    Args:
+        book: the figures.
+        cell: of which cell.
+        metric: a ratio over the reference.
+        title: what the axis shows.
+    """
     rows = [(p, row) for p in book.policies(cell) if (row := book.get(cell, p, metric))]
     if not rows:
         return ""
@@ -30,7 +39,19 @@ def bars(book: Book, cell: str, metric: str) -> str:
         f"<b>{interval_text(row)}</b></div>"
         for policy, row in rows
     ]
-    return f'<div class="bars">{"".join(lines)}</div>'
+    return (
+        f'<div class="bars"><p class="axis">{escape(title)}</p>{"".join(lines)}'
+        f'<div class="bar foot"><svg height="{_FOOT}">{_foot(top, one)}</svg></div></div>'
+    )
+
+
+def _foot(top: float, one: float) -> str:
+    """Return the axis below bars."""
+    return "".join(
+        f'<line class="rule" x1="{x * one:.2f}%" x2="{x * one:.2f}%" y1="0" y2="4"/>'
+        f'<text class="tick" x="{x * one:.2f}%" y="16">{tick_text(x)}</text>'
+        for x in ticks(0.0, top)
+    )
 
 
 def _bar(row: Row, one: float) -> str:
@@ -69,6 +90,9 @@ def heat(book: Book, rows: Sequence[str], columns: Mapping[str, str], metric: st
     if not shown:
         return ""
     head = "".join(f"<th>{escape(title)}</th>" for title in shown)
+    kinds = [(kind, len(list(own))) for kind, own in groupby(shown.items(), key=_kind)]
+    above = "".join(f'<th colspan="{count}">{escape(kind)}</th>' for kind, count in kinds)
+    above = f"<tr><th></th>{above}</tr>" if any(kind for kind, _ in kinds) else ""
     body = "".join(
         f"<tr><th>{escape(book.title(policy))}</th>"
         + "".join(_heat_cell(book.get(cell, policy, metric)) for cell in shown.values())
@@ -76,20 +100,54 @@ def heat(book: Book, rows: Sequence[str], columns: Mapping[str, str], metric: st
         for policy in rows
     )
     return (
-        '<div class="wide"><table class="heat"><thead><tr><th></th>'
-        f"{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="wide"><table class="heat"><thead>{above}<tr><th></th>'
+        f"{head}</tr></thead><tbody>{body}</tbody></table></div>{_scale()}"
     )
+
+
+def heat_table(book: Book, rows: Sequence[str], columns: Mapping[str, str], metric: str) -> Table:
+    """Return what `heat` shows as a table, intervals included; arguments are the same."""
+    shown = [cell for cell in columns.values() if any(book.get(cell, p, metric) for p in rows)]
+    lines = [
+        (
+            book.title(policy),
+            *[interval_text(row) if row else "" for row in found],
+        )
+        for policy in rows
+        for found in [[book.get(cell, policy, metric) for cell in shown]]
+    ]
+    return Table(("policy", *shown), lines)
+
+
+def _kind(column: tuple[str, str]) -> str:
+    """Return what a column is one of: the part of its group's name that its title leaves out."""
+    title, cell = column
+    return cell.removesuffix(title).strip()
+
+
+def _scale() -> str:
+    """Return what the colours stand for."""
+    marks = "".join(
+        f'<i style="background:{_colour(value)}">{ratio_text(value)[:-1]}</i>'
+        for value in (0.5, 0.75, 1.0, 1.25, 1.5)
+    )
+    return f'<p class="scale">{marks}</p>'
 
 
 def _heat_cell(row: Row | None) -> str:
     if row is None:
         return "<td></td>"
-    distance = min(abs(row.mean - 1.0) / 0.5, 1.0)
-    colour = "--good" if row.mean < 1.0 else "--bad"
     return (
-        f'<td title="{interval_text(row)}, n {row.n}" style="background:color-mix(in srgb, '
-        f'var({colour}) {60 * distance:.0f}%, var(--panel))">{ratio_text(row.mean)}</td>'
+        f'<td title="{interval_text(row)}, n {row.n}" style="background:{_colour(row.mean)}">'
+        f"{ratio_text(row.mean)}</td>"
     )
+
+
+def _colour(ratio: float) -> str:
+    """Return how a ratio is coloured: fully from .5 and 1.5 on, not at all at 1."""
+    share = min(abs(ratio - 1.0) / 0.5, 1.0)
+    name = "--good" if ratio < 1.0 else "--bad"
+    return f"color-mix(in srgb, var({name}) {60 * share:.0f}%, var(--panel))"
 
 
 def _plain(policy: str) -> str:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from fate.bench.machine import commit as this_commit
 from fate.bench.offline import OFFLINE
+from fate.bench.policies import plain_policy
 from fate.bench.report import Echo, Progress, Report
 from fate.bench.suites.chosen import REFERENCE
 from fate.bench.suites.problem import Problem, Task
@@ -27,7 +28,7 @@ from fate.bench.suites.results import (
 )
 from fate.bench.suites.solve import solve
 from fate.domain.errors import FateError
-from fate.registry import names, resolve
+from fate.registry import names
 
 #: Renders the rows of a finished problem.
 Line: TypeAlias = Callable[[Problem, Sequence[Run]], str]
@@ -86,14 +87,14 @@ def named_policies(text: str) -> list[str]:
     """Return the policies that `--policies` names; round-robin is always among them.
 
     Raises:
-        FateError: one is not registered.
+        FateError: one is not registered, or has no such option.
     """
     found = [part.strip() for part in text.split(",") if part.strip()]
     if not found:
         raise FateError("--policies: no name given")
     for name in found:
         if name != OFFLINE:
-            resolve("policy", name.partition("?")[0])
+            plain_policy(name)
     last = [OFFLINE] if OFFLINE in found else []  # it is the best of all others, too
     return list(dict.fromkeys([REFERENCE, *[n for n in found if n != OFFLINE], *last]))
 

@@ -8,6 +8,8 @@ from fate.bench.report import Row
 from fate.bench.suites.chosen import BEST_BASELINE, BEST_PUBLISHED, REFERENCE
 from fate.bench.suites.results import Times
 
+#: What figures begin with.
+_BEGINS = frozenset("0123456789.-")
 Lines = list[tuple[str, ...]]
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
@@ -60,14 +62,14 @@ class Book:
 _COLUMNS = (
     (f"makespan / {REFERENCE}", f"makespan_over_{REFERENCE}", "interval"),
     (f"P95 / {REFERENCE}", f"p95_over_{REFERENCE}", "interval"),
-    ("best published", f"makespan_over_{BEST_PUBLISHED}", "interval"),
-    ("best baseline", f"makespan_over_{BEST_BASELINE}", "interval"),
-    ("offline best", "makespan_over_offline-best", "interval"),
-    ("mean latency", f"mean_over_{REFERENCE}", "short"),
+    ("/ best published", f"makespan_over_{BEST_PUBLISHED}", "interval"),
+    ("/ best baseline", f"makespan_over_{BEST_BASELINE}", "interval"),
+    ("/ offline best", "makespan_over_offline-best", "interval"),
+    (f"mean latency / {REFERENCE}", f"mean_over_{REFERENCE}", "short"),
     ("loads", "loads", "count"),
-    ("cached", "cached_share", "share"),
-    ("moved GB", "moved_bytes", "giga"),
-    ("idle", "idle_share", "share"),
+    ("tokens cached", "cached_share", "share"),
+    ("GB moved", "moved_bytes", "giga"),
+    ("slots idle", "idle_share", "share"),
     ("n", f"makespan_over_{REFERENCE}", "n"),
 )
 
@@ -106,6 +108,25 @@ def planning_table(times: Sequence[Times], titles: Mapping[str, str] = NO_TITLES
         )
     head = ("policy", "runs", "decisions", "ms per decision", "planning CPU s", "all CPU s")
     return Table(head, lines)
+
+
+def text_columns(table: Table) -> set[int]:
+    """Return the columns of words, the first among them; all others hold figures."""
+    return {
+        i
+        for i in range(len(table.head))
+        if i == 0 or not any(line[i][:1] in _BEGINS for line in table.lines if line[i])
+    }
+
+
+def figure_text(row: Row) -> str:
+    """Write a figure: a count as such, everything else as a ratio with its interval."""
+    return f"{row.mean:.0f}" if row.metric.startswith("cells_") else interval_text(row)
+
+
+def metric_text(metric: str) -> str:
+    """Return a metric's name in words."""
+    return metric.replace("_", " ").replace("p95", "P95")
 
 
 def _cell(row: Row | None, how: str) -> str:

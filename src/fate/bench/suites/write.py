@@ -1,27 +1,41 @@
 """Puts a suite's report together: which sections, in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fate.bench.case import run_case
 from fate.bench.machine import Machine
 from fate.bench.policies import ready_policy
-from fate.bench.report import Report, Target
+from fate.bench.report import Report, Row, Target
 from fate.bench.rivals import PLANNERS
 from fate.bench.suites.chosen import REFERENCE, chosen
-from fate.bench.suites.curves import curves
+from fate.bench.suites.curves import curves, number_text
 from fate.bench.suites.document import Document, Section, html, markdown
-from fate.bench.suites.gantt import gantt
+from fate.bench.suites.gantt import gantt, gantt_table
 from fate.bench.suites.ladder import ladder_section
-from fate.bench.suites.plots import bars, heat, reference_note
+from fate.bench.suites.plots import bars, heat, heat_table, reference_note
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Times
 from fate.bench.suites.suite import Suite
-from fate.bench.suites.tables import Book, Table, interval_text, planning_table, pool_table
+from fate.bench.suites.tables import (
+    Book,
+    Table,
+    figure_text,
+    interval_text,
+    metric_text,
+    planning_table,
+    pool_table,
+)
 from fate.view.fold import fold
 
 REPORT_MD, REPORT_HTML = "report.md", "report.html"
-_MAKESPAN, _TAIL = f"makespan_over_{REFERENCE}", f"p95_over_{REFERENCE}"
+_MAKESPAN = f"makespan_over_{REFERENCE}"
+_TITLES = {"all": "All cells"}
+#: What bars show: metric -> title of the axis.
+_BARS = {
+    _MAKESPAN: f"makespan over {REFERENCE}'s",
+    f"p95_over_{REFERENCE}": f"P95 latency over {REFERENCE}'s",
+}
 
 
 def write_report(
@@ -81,24 +95,21 @@ def _targets(book: Book, targets: Sequence[Target]) -> Section:
     for target in targets:
         row = book.get(target.cell, target.policy, target.metric)
         if row is not None:
-            reached = "reached" if target.reached(row) else "missed"
-            what = f"{target.policy}, {target.metric}"
-            lines.append((target.cell, what, interval_text(row), str(row.n), str(target), reached))
-    head = ("cell", "figure", "measured", "n", "target", "")
+            reached = "✓ reached" if target.reached(row) else "✗ missed"
+            what = f"{target.policy}, {metric_text(target.metric)}"
+            lines.append((target.cell, what, figure_text(row), str(row.n), str(target), reached))
+    head = ("group", "figure", "measured", "n", "target", "")
     return Section(title="Targets", table=Table(head, lines) if lines else None)
 
 
 def _pool(book: Book, suite: Suite, name: str) -> Section:
-    plots = [bars(book, name, _MAKESPAN)]
-    tail = bars(book, name, _TAIL)
-    if tail:
-        plots = ["<h3>makespan</h3>", *plots, "<h3>P95 latency</h3>", tail]
+    plots = [bars(book, name, metric, title) for metric, title in _BARS.items()]
     table = pool_table(book, name)
     text = f"{suite.look.notes.get(name, '')} {reference_note()}".strip()
     return Section(
-        title=name,
+        title=_TITLES.get(name, name),
         text=text if any(plots) else "",
-        plots=tuple(plots) if any(plots) else (),
+        plots=tuple(filter(None, plots)),
         table=table if table.lines else None,
         folded=True,
     )
@@ -108,10 +119,14 @@ def _regimes(book: Book, suite: Suite) -> Section:
     """The heat map: policies against groups of cells."""
     policies = [p for p in book.policies(next(iter(book.cells()), "")) if p != REFERENCE]
     shown = heat(book, policies, suite.look.columns, _MAKESPAN)
+    if not shown:
+        return Section(title="")
     return Section(
-        title="By group",
-        text=f"Makespan over {REFERENCE}'s; green is shorter." if shown else "",
-        plots=(shown,) if shown else (),
+        title="Heat map",
+        text=f"Makespan over {REFERENCE}'s: green is shorter, red is longer.",
+        plots=(shown,),
+        table=heat_table(book, policies, suite.look.columns, _MAKESPAN),
+        drawn=True,
     )
 
 
@@ -119,20 +134,36 @@ def _curve(book: Book, suite: Suite) -> Section:
     """A line for each policy over groups that stand for numbers."""
     if not suite.look.axis:
         return Section(title="")
-    policies = list(dict.fromkeys(p for c in suite.look.axis.values() for p in book.policies(c)))
+    known = list(dict.fromkeys(p for c in suite.look.axis.values() for p in book.policies(c)))
+    # The reference is no line in most plots: last, so that colours are the same in all of them.
+    policies = sorted(known, key=lambda policy: policy == REFERENCE)
+    axis = [x for x, cell in suite.look.axis.items() if book.policies(cell)]
     plots: list[str] = []
+    lines: list[tuple[str, ...]] = []
     for metric, title in suite.look.axis_metrics.items():
         series = {
-            book.title(policy): [
+            policy: [
                 (x, row)
                 for x, cell in suite.look.axis.items()
                 if (row := book.get(cell, policy, metric)) is not None
             ]
             for policy in policies
         }
-        known = {policy: line for policy, line in series.items() if line}
-        plots.append(curves(known, suite.look.axis_title, title))
-    return Section(title=f"Over {suite.look.axis_title}", plots=tuple(filter(None, plots)))
+        drawn = {book.title(policy): line for policy, line in series.items() if line}
+        plots.append(curves(drawn, suite.look.axis_title, title))
+        lines += [(title, name, *_along(line, axis)) for name, line in drawn.items()]
+    return Section(
+        title=f"Over {suite.look.axis_title}",
+        plots=tuple(filter(None, plots)),
+        table=Table(("figure", "policy", *map(number_text, axis)), lines),
+        folded=True,
+    )
+
+
+def _along(line: Sequence[tuple[float, Row]], axis: Iterable[float]) -> list[str]:
+    """Return a curve's figures, empty where it has none."""
+    found = dict(line)
+    return [interval_text(found[x]) if x in found else "" for x in axis]
 
 
 def _two_runs(book: Book, suite: Suite, problems: Sequence[Problem], store: Path) -> Section:
@@ -147,11 +178,15 @@ def _two_runs(book: Book, suite: Suite, problems: Sequence[Problem], store: Path
         for policy in (REFERENCE, policies[0])
     }
     text = (
-        f"{problems[0].label}: every bar is a call in its model's colour or a load; a call "
-        "begins with fetching what its parents left on other devices."
+        f"{problems[0].label}. A bar is a call in its model's colour, or a load; a call begins "
+        "with fetching what its parents left on other devices."
     )
     return Section(
-        title="One instance, two policies", text=text, plots=(gantt(case.cluster, histories),)
+        title="One instance, two policies",
+        text=text,
+        plots=(gantt(case.cluster, histories),),
+        table=gantt_table(histories),
+        drawn=True,
     )
 
 
@@ -159,7 +194,7 @@ def _cells(book: Book, suite: Suite) -> Section:
     """Every cell: its ratios over round-robin."""
     pooled = {pool.name for pool in suite.pools()}
     cells = [cell for cell in book.cells() if cell not in pooled]
-    policies = list(dict.fromkeys(p for cell in cells for p in book.policies(cell)))
+    policies = list(dict.fromkeys(p for c in cells for p in book.policies(c) if p != REFERENCE))
     lines = [
         (cell, *[interval_text(row) if row else "" for row in rows])
         for cell in cells
@@ -168,7 +203,7 @@ def _cells(book: Book, suite: Suite) -> Section:
     head = ("cell", *[book.title(policy) for policy in policies])
     return Section(
         title="Cells",
-        text=f"Makespan over {REFERENCE}'s, with 95 % intervals.",
+        text=f"Makespan over {REFERENCE}'s, with 95 % intervals where a cell has several seeds.",
         table=Table(head, lines),
         folded=True,
     )

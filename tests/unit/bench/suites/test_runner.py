@@ -111,6 +111,10 @@ def test_policies_by_name() -> None:
     assert named_policies("fate?depth=0, fate") == ["round-robin", "fate?depth=0", "fate"]
     with pytest.raises(FateError, match="did you mean 'fate'"):
         named_policies("fat")
+    with pytest.raises(FateError, match="unknown field `depht`"):
+        named_policies("fate?depht=0")
+    with pytest.raises(FateError, match="is no option=value"):
+        named_policies("fate?")
     with pytest.raises(FateError, match="no name"):
         named_policies(" ,")
 
