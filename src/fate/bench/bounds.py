@@ -85,6 +85,20 @@ def lower_bound(case: Case, *, prefetch: bool = False) -> Bound:
     return Bound(paths_s=found.longest_s, capacity_s=capacity_s, plain_s=plain_s)
 
 
+def quick_bound(case: Case) -> float:
+    """Return a lower bound that takes no linear program: for every run of every suite [s].
+
+    The larger of the longest path and of all work over all slots, loads ahead allowed.
+    """
+    p = priced(case)
+    if case.truth.failure_rate or case.truth.refusal_rate or not p.nodes:
+        return 0.0
+    if case.truth.noise:
+        p = p.without_loads()
+    found = paths(p, prefetch=True)
+    return max(found.longest_s, _plain_path(p, found), _plain_capacity(p, found))
+
+
 def _plain_path(p: Priced, found: Paths) -> float:
     ends = list[float]()
     for j, node in enumerate(p.nodes):

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import MIN_MIN
 
+#: Returns seconds.
+Clock: TypeAlias = Callable[[], float]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -29,23 +33,44 @@ class Question:
 
 
 class TimedPolicy:
-    """Passes questions on to a policy, keeps the first ones of a size, and times all answers."""
+    """Passes questions on to a policy, keeps the first ones of a size, and times all answers.
 
-    def __init__(self, policy: Policy, *, ready: int = 0, keep: int = 0) -> None:
+    `clock` says what seconds are: of the wall, or of a processor.
+    """
+
+    def __init__(
+        self, policy: Policy, *, ready: int = 0, keep: int = 0, clock: Clock = time.perf_counter
+    ) -> None:
         self.name, self.eager, self.inline = policy.name, policy.eager, policy.inline
         self.lookahead: Lookahead = policy.lookahead
         self.questions: list[Question] = []
         self.seconds: list[float] = []
-        self._policy, self._ready, self._keep = policy, ready, keep
+        self._policy, self._ready, self._keep, self._clock = policy, ready, keep, clock
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Let the policy answer."""
         if snapshot.frontier == self._ready and len(self.questions) < self._keep:
             self.questions.append(Question(snapshot, memo))
-        start_s = time.perf_counter()
+        start_s = self._clock()
         plan = self._policy.plan(snapshot, memo)
-        self.seconds.append(time.perf_counter() - start_s)
+        self.seconds.append(self._clock() - start_s)
         return plan
+
+
+class SampledPolicy:
+    """Asks a policy for the first `count` plans and another one, quick, for all later ones."""
+
+    def __init__(self, policy: Policy, after: Policy, count: int) -> None:
+        self.name, self.eager, self.inline = policy.name, policy.eager, policy.inline
+        self.lookahead: Lookahead = policy.lookahead
+        self._policy, self._after, self._left = policy, after, count
+
+    def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
+        """Let either of them answer."""
+        self._left -= 1
+        if self._left >= 0:
+            return self._policy.plan(snapshot, memo)
+        return self._after.plan(snapshot, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +82,7 @@ class CoreTimes:
 
 
 def run_chains(
-    policy: Policy, *, ready: int, devices: int, workflows: int
+    policy: Policy, *, ready: int, devices: int, workflows: int, seed: int = 0
 ) -> tuple[Outcome, Setup]:
     """Simulate chains of calls that all arrive at once, with at most `ready` chunks in view."""
     cluster = synthetic.cluster(devices)
@@ -67,7 +92,7 @@ def run_chains(
         policy=policy,
         options=SchedulerOptions(frontier_min=ready, frontier_max=ready),
     )
-    arrivals = [(0.0, graph) for graph in synthetic.chains(workflows)]
+    arrivals = [(0.0, graph) for graph in synthetic.chains(workflows, seed)]
     return simulate(arrivals, setup), setup
 
 
@@ -87,14 +112,16 @@ def time_local_search(asked: Sequence[Question], moves: int) -> list[float]:
     return found
 
 
-def time_core(records: Sequence[Record], setup: Setup) -> CoreTimes:
+def time_core(
+    records: Sequence[Record], setup: Setup, clock: Clock = time.perf_counter
+) -> CoreTimes:
     """Take a run's steps again, plans included, and time what the core does of it."""
     core, total_s, snapshot_s = setup.scheduler(), 0.0, list[float]()
     builder = SnapshotBuilder(core.lifecycle, core.fleet, setup.options, setup.seed)
     for step in records:
-        start_s = time.perf_counter()
+        start_s = clock()
         commands = core.handle(step.events, step.at_s)
-        total_s += time.perf_counter() - start_s
+        total_s += clock() - start_s
         if any(isinstance(command, RequestPlan) for command in commands):
             snapshot_s.append(
                 _seconds(

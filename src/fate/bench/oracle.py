@@ -5,10 +5,14 @@ one model and one prompt on a device at a time, outputs that take links. The opt
 everything beforehand; policies see what they always see, and plans take no time.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
+
+import msgspec
 
 from fate.bench.bounds import Bound, lower_bound
 from fate.bench.case import Case, run_case
@@ -19,6 +23,8 @@ from fate.bench.pricing import priced
 from fate.bench.report import Echo, Progress, Report
 from fate.bench.small import small_case
 from fate.bench.statistics import exact, ratio
+from fate.bench.suites.oracle_page import write_oracle
+from fate.bench.suites.results import code_digest
 from fate.policy.base import Policy
 from fate.registry import names
 from fate.view.history import History
@@ -37,15 +43,42 @@ POLICIES = (
 )
 
 
+#: A quick run has no more cases than that.
+QUICK_SEEDS = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OraclePlan:
-    """What to measure: `instances` cases from seed `first_seed` on, under these policies."""
+    """What to measure: a case of each seed, under these policies.
+
+    `resume` keeps the cases that the same code solved.
+    """
 
     policies: Sequence[str]
-    instances: int = 12
+    seeds: Sequence[int]
     stages: int = 12
     devices: int = 3
-    first_seed: int = 0
+    processes: int = 1
+    resume: bool = False
+
+
+class Solved(msgspec.Struct, frozen=True, kw_only=True):
+    """A case: its optimum as simulated, as claimed and as bounded, bounds, and each makespan [s].
+
+    `bound_s` is the lower bound, `plain_s` that without costs of the state.
+    """
+
+    seed: int
+    stages: int
+    devices: int
+    code: str
+    optimum_s: float
+    claimed_s: float
+    optimum_bound_s: float
+    proved: bool
+    bound_s: float
+    plain_s: float
+    makespan_s: dict[str, float]
 
 
 def default_policies() -> list[str]:
@@ -54,32 +87,84 @@ def default_policies() -> list[str]:
     return [name for name in POLICIES if name in known]
 
 
-def oracle(out: Path, echo: Echo, plan: OraclePlan) -> None:
+def oracle(out: Path, echo: Echo, plan: OraclePlan, asked: str = "fate bench oracle") -> None:
     """Solve every case, run it under every policy, and report ratios to the optimum."""
+    kept = _kept(out, plan) if plan.resume else {}
     report = Report("oracle", out, echo)
     report.show_machine()
-    policies = {name: ready_policy(name) for name in plan.policies}
-    pairs = defaultdict[str, list[tuple[float, float]]](list)
-    bounds = list[tuple[float, float]]()
-    proved, progress = 0, Progress(plan.instances, echo)
-    for seed in range(plan.first_seed, plan.first_seed + plan.instances):
-        case = small_case(seed, stages=plan.stages, devices=plan.devices)
-        optimum, bound, found = _measure(case, policies)
-        proved += optimum.proved
-        for name, makespan_s in found.items():
-            pairs[name].append((makespan_s, optimum.makespan_s))
-        bounds.append((bound.seconds, optimum.makespan_s))
-        report.run(_facts(seed, optimum, bound, found))
-        proof = "proved" if optimum.proved else f"not below {optimum.bound_s:.2f} s"
-        progress.step(f"seed {seed}: optimum {optimum.makespan_s:.2f} s, {proof}")
-    for name in plan.policies:
-        worst = max(made / best for made, best in pairs[name])
-        report.add("oracle", name, "makespan_over_optimum", ratio(pairs[name]))
-        report.add("oracle", name, "makespan_over_optimum_worst", exact(worst, plan.instances))
-    report.add("oracle", "", "lower_bound_over_optimum", ratio(bounds))
-    report.add("oracle", "", "proved", exact(proved / plan.instances, plan.instances))
+    found = {seed: kept[seed] for seed in plan.seeds if seed in kept}
+    if found:
+        echo(f"{len(found)} of {len(plan.seeds)} cases are there already")
+    for solved in found.values():
+        report.run(msgspec.to_builtins(solved))
+    missing = [seed for seed in plan.seeds if seed not in found]
+    progress = Progress(len(missing), echo)
+    for solved in _solved(missing, plan):
+        found[solved.seed] = solved
+        report.run(msgspec.to_builtins(solved))
+        proof = "proved" if solved.proved else f"not below {solved.optimum_bound_s:.2f} s"
+        progress.step(f"seed {solved.seed}: optimum {solved.optimum_s:.2f} s, {proof}")
+    _add(report, plan.policies, [found[seed] for seed in plan.seeds])
     report.show_rows()
-    echo(f"summary: {report.write()}")
+    summary = report.write()
+    write_oracle(report, asked)
+    echo(f"{summary}, report.html, report.md, results.jsonl")
+
+
+def _kept(out: Path, plan: OraclePlan) -> dict[int, Solved]:
+    """Return the cases that the same code solved under the same policies."""
+    path, found = out / "results.jsonl", list[Solved]()
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            found.append(msgspec.json.decode(line, type=Solved))
+        except msgspec.DecodeError:
+            continue
+    asked = (plan.stages, plan.devices, code_digest(), set(plan.policies))
+    return {
+        each.seed: each
+        for each in found
+        if (each.stages, each.devices, each.code, set(each.makespan_s)) == asked
+    }
+
+
+def _solved(seeds: Sequence[int], plan: OraclePlan) -> Iterator[Solved]:
+    if plan.processes == 1 or len(seeds) < 2:
+        yield from (solve(seed, plan) for seed in seeds)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(plan.processes, mp_context=spawn) as pool:
+        yield from pool.map(solve, seeds, repeat(plan))
+
+
+def solve(seed: int, plan: OraclePlan) -> Solved:
+    """Solve a case and run it under every policy."""
+    case = small_case(seed, stages=plan.stages, devices=plan.devices)
+    optimum, bound, found = _measure(case, {name: ready_policy(name) for name in plan.policies})
+    return Solved(
+        seed=seed,
+        stages=plan.stages,
+        devices=plan.devices,
+        code=code_digest(),
+        optimum_s=optimum.makespan_s,
+        claimed_s=optimum.claimed_s,
+        optimum_bound_s=optimum.bound_s,
+        proved=optimum.proved,
+        bound_s=bound.seconds,
+        plain_s=bound.plain_s,
+        makespan_s=found,
+    )
+
+
+def _add(report: Report, policies: Sequence[str], solved: Sequence[Solved]) -> None:
+    for name in policies:
+        pairs = [(each.makespan_s[name], each.optimum_s) for each in solved]
+        worst = max(made / best for made, best in pairs)
+        report.add("oracle", name, "makespan_over_optimum", ratio(pairs))
+        report.add("oracle", name, "makespan_over_optimum_worst", exact(worst, len(pairs)))
+    bounds = [(each.bound_s, each.optimum_s) for each in solved]
+    report.add("oracle", "", "lower_bound_over_optimum", ratio(bounds))
+    proved = sum(each.proved for each in solved) / len(solved)
+    report.add("oracle", "", "proved", exact(proved, len(solved)))
 
 
 def _measure(case: Case, policies: dict[str, Policy]) -> tuple[Exact, Bound, dict[str, float]]:
@@ -103,16 +188,3 @@ def as_lists(case: Case, history: History) -> Lists:
         if bar.kind == "call":
             of_device[bar.device] += [index[bar.instance, k] for k in range(bar.start, bar.stop)]
     return tuple(tuple(calls) for calls in of_device.values())
-
-
-def _facts(seed: int, optimum: Exact, bound: Bound, found: dict[str, float]) -> dict[str, object]:
-    return {
-        "seed": seed,
-        "optimum_s": optimum.makespan_s,
-        "claimed_s": optimum.claimed_s,
-        "optimum_bound_s": optimum.bound_s,
-        "proved": optimum.proved,
-        "lower_bound_s": bound.seconds,
-        "plain_bound_s": bound.plain_s,
-        "makespan_s": found,
-    }

@@ -36,6 +36,20 @@ def plain_policy(name: str) -> Policy:
     return cast("Policy", build("policy", plain, **options))
 
 
+def policy_list(text: str) -> list[str]:
+    """Return the policies that `--policies` names, each once.
+
+    Raises:
+        FateError: none is named, one is not registered, or has no such option.
+    """
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if not found:
+        raise FateError("--policies: no name given")
+    for name in found:
+        plain_policy(name)
+    return list(dict.fromkeys(found))
+
+
 def split_options(name: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name and the options in `name?option=value&option=value`."""
     plain, question, text = name.partition("?")

@@ -44,7 +44,7 @@ def slots(out: Path, echo: Echo, *, cases: int = 20, workflows: int = 12) -> Non
         for seed in range(cases):
             case = slots_case(count, workflows, seed)
             errors["replay"].append(_replay_error(_heads(case), seed))
-            errors["projection"].append(_projection_error(case, seed))
+            errors["projection"].append(projection_error(case, seed))
         cell = f"{count} slot" if count == 1 else f"{count} slots"
         for what, found in errors.items():
             report.add(cell, what, "makespan_error", average([makespan for makespan, _ in found]))
@@ -99,7 +99,7 @@ def _replay_error(case: Case, seed: int) -> tuple[float, float]:
     return _errors(case, PlayedOrders(lists), dict(zip(snapshot.node_names, ends_s, strict=True)))
 
 
-def _projection_error(case: Case, seed: int) -> tuple[float, float]:
+def projection_error(case: Case, seed: int) -> tuple[float, float]:
     """Return the errors of the projection of a random plan for the whole DAG."""
     snapshot, draw = whole_snapshot(case), np.random.default_rng(seed)
     nodes = len(snapshot.model)

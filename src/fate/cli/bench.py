@@ -1,16 +1,32 @@
 """`fate bench`: the measurements of the docs, each by one command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fate.cli.suites import add_suites
+from fate.cli.suites import Quick, Resume, Seeds, add_suites
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 add_suites(app)
 
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Results; default out/SUITE.")]
+
+Policies = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Comma-separated, with options as in fate?depth=0."),
+]
+Processes = Annotated[
+    int, typer.Option("--jobs", min=1, help="Processes; more than one disturbs what is timed.")
+]
+
+
+def _asked(name: str, seeds: Sequence[int], quick: bool, policies: str | None) -> str:
+    """Return the command, seeds as numbers."""
+    parts = [f"fate bench {name} --seeds {','.join(map(str, seeds))}"]
+    parts += ["--quick"] if quick else []
+    return " ".join(parts + ([f"--policies {policies}"] if policies is not None else []))
 
 
 def _out(given: Path | None, suite: str) -> Path:
@@ -30,11 +46,28 @@ def latency(
 
 
 @app.command()
-def scale(out: Out = None) -> None:
-    """Compare time per decision and memory at 1 000 and at 10 000 waiting stages."""
-    from fate.bench.scale import scale as measure
+def scale(
+    out: Out = None,
+    policies: Policies = None,
+    seeds: Seeds = "0",
+    quick: Quick = False,
+    jobs: Processes = 1,
+    resume: Resume = False,
+) -> None:
+    """Time decisions at 1 000 to 10 000 waiting stages and on 16 and 64 devices."""
+    from dataclasses import replace
 
-    measure(_out(out, "scale"), print)
+    from fate.bench.machine import commit
+    from fate.bench.policies import policy_list
+    from fate.bench.scale import scale as measure
+    from fate.bench.scale import scale_plan
+    from fate.bench.suites.seeds import read_seeds
+
+    plan = scale_plan(quick=quick)
+    named = plan.policies if policies is None else policy_list(policies)
+    found = read_seeds(seeds, commit())
+    plan = replace(plan, policies=named, seeds=found, processes=jobs, resume=resume)
+    measure(_out(out, "scale"), print, plan, _asked("scale", found, quick, policies))
 
 
 @app.command()
@@ -180,26 +213,31 @@ def view(
 @app.command()
 def oracle(
     out: Out = None,
-    instances: Annotated[int, typer.Option(min=1, help="Random cases.")] = 12,
+    policies: Policies = None,
+    seeds: Seeds = "0-11",
+    quick: Quick = False,
+    jobs: Processes = 1,
+    resume: Resume = False,
     stages: Annotated[int, typer.Option(min=1, help="Stages of each case.")] = 12,
     devices: Annotated[int, typer.Option(min=1, help="Devices of each case.")] = 3,
-    policies: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Comma-separated; default: a selection.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the first case; the others follow.")] = 0,
 ) -> None:
     """Compare policies with the exact optimum on small cases, proved by CP-SAT."""
-    from fate.bench.oracle import OraclePlan, default_policies
+    from fate.bench.machine import commit
+    from fate.bench.oracle import QUICK_SEEDS, OraclePlan, default_policies
     from fate.bench.oracle import oracle as measure
+    from fate.bench.policies import policy_list
+    from fate.bench.suites.seeds import read_seeds
 
+    found = read_seeds(seeds, commit())[: QUICK_SEEDS if quick else None]
     plan = OraclePlan(
-        policies=policies.split(",") if policies else default_policies(),
-        instances=instances,
+        policies=default_policies() if policies is None else policy_list(policies),
+        seeds=found,
         stages=stages,
         devices=devices,
-        first_seed=seed,
+        processes=jobs,
+        resume=resume,
     )
-    measure(_out(out, "oracle"), print, plan)
+    measure(_out(out, "oracle"), print, plan, _asked("oracle", found, quick, policies))
 
 
 @app.command()

@@ -72,7 +72,7 @@ def _timed(suite: str) -> Callable[[Choice], list[str]]:
 
 
 def _ablation(choice: Choice) -> list[str]:
-    parts = variants.ABLATIONS[:7] if choice.quick else variants.ABLATIONS
+    parts = list(variants.ABLATIONS)[: 7 if choice.quick else None]
     return list(dict.fromkeys([chosen.REFERENCE, chosen.chosen("ablation").late, *parts]))
 
 
@@ -157,6 +157,7 @@ SUITES: dict[str, Suite] = {
             problems=lambda choice: variants.headline_problems("ablation", choice),
             policies=_ablation,
             pools=real_dag.headline_pools,
+            titles=variants.ABLATIONS,
             look=LOOKS["ablation"],
             tail=never,
             prepare=_prepare_bases,

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fate.bench.guards import GuardError
 from fate.bench.machine import commit as this_commit
+from fate.bench.offline import OFFLINE
 from fate.bench.report import Echo, Report, duration, table
+from fate.bench.selfcheck import check_rules
 from fate.bench.suites import chosen
 from fate.bench.suites.catalogue import suite as find_suite
 from fate.bench.suites.choosing import candidates, verdict
@@ -24,6 +27,7 @@ from fate.bench.suites.runner import (
     run_jobs,
 )
 from fate.bench.suites.seeds import DEV, read_seeds
+from fate.bench.suites.solve import RunError
 from fate.bench.suites.suite import Choice, Suite
 from fate.bench.suites.tables import Book, planning_table, pool_table
 from fate.bench.suites.write import write_report
@@ -67,6 +71,7 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         f"{name}: {len(jobs.problems)} problems x {len(policies)} policies, seeds "
         f"{', '.join(map(str, choice.seeds))} ({options.seeds})"
     )
+    _check_rules(policies, choice.seeds[0], echo)
     if results.runs:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
     suite.prepare(jobs.problems)
@@ -91,6 +96,19 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         echo(f"recorded in {options.record}")
     echo(f"took {took}; {out}/report.html, report.md, summary.json, results.jsonl")
     return missed
+
+
+def _check_rules(policies: Sequence[str], seed: int, echo: Echo) -> None:
+    """Check what must hold between runs.
+
+    Raises:
+        RunError: a rule is broken.
+    """
+    try:
+        count = check_rules([name for name in policies if name != OFFLINE], seed)
+    except GuardError as error:
+        raise RunError(f"before anything is run: {error}") from error
+    echo(f"rules between runs hold in {count} small ones; those of each run are checked as it ends")
 
 
 def _asked(options: Options, choice: Choice) -> str:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from fate.bench.suites.tables import Table, text_columns
 
 _CODE = re.compile("`([^`]+)`")
+_VIRTUAL = '<p id="simulated">Virtual time: no model ran.</p>'
 #: How a cell that begins with a mark looks.
 _MARKS = {"✓": "good", "✗": "bad"}
 
@@ -30,12 +31,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A report: what was run (`facts` as name and value), and its sections."""
+    """A report: what was run (`facts` as name and value), and its sections.
+
+    `virtual` tells whether its seconds are virtual.
+    """
 
     title: str
     lead: str
     facts: tuple[tuple[str, str], ...]
     sections: Sequence[Section]
+    virtual: bool = True
 
 
 def markdown(document: Document) -> str:
@@ -78,7 +83,7 @@ def html(document: Document) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(document.title)}</title><style>\n{css}</style></head><body>"
-        '<p id="simulated">Virtual time: no model ran.</p><main>'
+        f"{_VIRTUAL if document.virtual else ''}<main>"
         f"<h1>{escape(document.title)}</h1><p class='lead'>{_prose(document.lead)}</p>"
         f"<dl>{facts}</dl>{sections}</main></body></html>\n"
     )

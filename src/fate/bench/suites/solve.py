@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fate.bench.bounds import quick_bound
 from fate.bench.case import Case, run_case
 from fate.bench.guards import GuardError, check
 from fate.bench.offline import FORESIGHT, OFFLINE, best_known
@@ -56,11 +57,12 @@ def solve(
         RunError: a workflow did not end well, a policy failed to plan, or a rule was broken.
     """
     case, found = task.problem.case(store), list[tuple[Run, Times]]()
+    least_s = quick_bound(case)
     outcomes: dict[str, Outcome] = {}
     for policy in task.policies:
         start_s = time.thread_time()
         outcome, planner_cpu_s = _outcome(task.problem, case, policy, outcomes)
-        history = checked(task.problem, policy, case, outcome)
+        history = checked(task.problem, policy, case, outcome, least_s)
         run = measured(task.problem, policy, case, outcome, history, (commit, code))
         times = Times(
             suite=run.suite,
@@ -96,8 +98,11 @@ def _outcome(
     return before[policy], clocked.cpu_s
 
 
-def checked(problem: Problem, policy: str, case: Case, outcome: Outcome) -> History:
-    """Return the history of a run, or refuse it: it is no result, or breaks a rule."""
+def checked(problem: Problem, policy: str, case: Case, outcome: Outcome, least_s: float) -> History:
+    """Return the history of a run, or refuse it: it is no result, or breaks a rule.
+
+    No run of the case can be shorter than `least_s`.
+    """
     where = f"{problem.suite} {problem.label}, {policy}"
     for record in outcome.records:
         for event in record.events:
@@ -107,7 +112,7 @@ def checked(problem: Problem, policy: str, case: Case, outcome: Outcome) -> Hist
         name, end = next((n, e) for n, e in outcome.ended.items() if e.status != "ok")
         raise RunError(f"{where}: workflow {name!r} {end.status}: {end.reason}")
     try:
-        return check(case, outcome)
+        return check(case, outcome, at_least_s=least_s)
     except GuardError as error:
         raise RunError(f"{where}: {error}") from error
 

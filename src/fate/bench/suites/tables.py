@@ -137,8 +137,7 @@ def _cell(row: Row | None, how: str) -> str:
 
 def ratio_text(value: float) -> str:
     """Write a ratio with three decimals and no zero before the point."""
-    text = f"{value:.3f}"
-    return text.removeprefix("0") if value < 1 else text
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def interval_text(row: Row) -> str:

@@ -43,23 +43,25 @@ _QUICK_SHARES = (0.9,)
 _BATCH, _ARRIVING, _QUICK_ARRIVING = 2, 16, 5
 _QUICK_REGIMES = ("switch", "prefix")
 
-#: `fate` with a part left out, or with another bound.
-ABLATIONS: tuple[str, ...] = (
-    "fate",
-    "fate?residency=false",
-    "fate?locality=false",
-    "fate?prefix=false",
-    "fate?residency=false&locality=false&prefix=false",
-    "fate?reachability=false",
-    "fate?depth=0",
-    "fate?depth=1",
-    "fate?depth=3",
-    "fate?max_shards=1",
-    "fate?solver=false",
-    "fate?moves=0",
-    "fate?moves=100",
-    "fate?moves=4000",
-)
+#: `fate` with a part left out, or with another bound: policy -> what it is called.
+ABLATIONS: dict[str, str] = {
+    "fate": "fate",
+    "fate?residency=false": "without residency",
+    "fate?locality=false": "without locality",
+    "fate?prefix=false": "without prefix",
+    "fate?residency=false&locality=false&prefix=false": "without all three",
+    "fate?reachability=false": "without reachability",
+    "fate?depth=0": "without horizon",
+    "fate?depth=1": "depth 1, not 2",
+    "fate?depth=3": "depth 3, not 2",
+    "fate?max_shards=1": "without shards",
+    "fate?max_shards=4": "4 shards, not 2",
+    "fate?solver=false": "without CP-SAT",
+    "fate?solver_max=24": "CP-SAT up to 24, not 12",
+    "fate?moves=0": "without search",
+    "fate?moves=100": "100 moves, not 1 000",
+    "fate?moves=4000": "4 000 moves, not 1 000",
+}
 #: Bounds of the frontier.
 FRONTIERS = (8, 16, 32, 64, 128)
 

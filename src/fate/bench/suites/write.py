@@ -52,7 +52,7 @@ def write_report(
     """
     book = Book(report.rows, suite.titles)
     sections = [
-        _targets(book, suite.targets),
+        targets_section(book, suite.targets),
         *[_pool(book, suite, pool.name) for pool in suite.pools()[: suite.look.shown]],
         _regimes(book, suite),
         _curve(book, suite),
@@ -90,7 +90,8 @@ def _facts(machine: Machine, suite: Suite, asked: str) -> tuple[tuple[str, str],
     )
 
 
-def _targets(book: Book, targets: Sequence[Target]) -> Section:
+def targets_section(book: Book, targets: Sequence[Target]) -> Section:
+    """Return for each target that has a figure whether it is reached."""
     lines: list[tuple[str, ...]] = []
     for target in targets:
         row = book.get(target.cell, target.policy, target.metric)
@@ -138,6 +139,8 @@ def _curve(book: Book, suite: Suite) -> Section:
     # The reference is no line in most plots: last, so that colours are the same in all of them.
     policies = sorted(known, key=lambda policy: policy == REFERENCE)
     axis = [x for x, cell in suite.look.axis.items() if book.policies(cell)]
+    if len(axis) < 2:
+        return Section(title="")  # one point is no curve, and its bars are there
     plots: list[str] = []
     lines: list[tuple[str, ...]] = []
     for metric, title in suite.look.axis_metrics.items():
