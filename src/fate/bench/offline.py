@@ -22,15 +22,14 @@ from fate.domain.messages import Command, Expand, Planned, RequestPlan, Submitte
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome, Setup, in_order
 from fate.drivers.world import World, answer_tokens
-from fate.policy.foresight.annealing import Annealing
+from fate.policy.foresight.annealing import anneal
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import ANY, Aims, Places
+from fate.policy.kernel.whole import Valued
 from fate.view.fold import fold
 from fate.view.history import History
 
-#: Evaluations of the descent that a step of the annealing ends in.
-DESCENT = 1_000
 #: Plans that annealing values for each one that `foresight` has valued in its run, and at least.
 FACTOR, LEAST = 10, 20_000
 #: Larger cases have no offline best: it would take too long.
@@ -98,9 +97,8 @@ def offline_best(case: Case, start: Schedule, *, evaluations: int, seed: int = 0
     whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(mean=0.0, tail=0.0))
     places = _places(snapshot, start)
     draw = np.random.default_rng(seed)
-    best, value_s = Annealing(snapshot.eligible, whole, draw, DESCENT).run(
-        places, max(evaluations, 2 * DESCENT)
-    )
+    warm = Valued(places, whole.project(places)[1])
+    best, value_s = anneal(whole, warm, evaluations, draw)
     schedule = _schedule(snapshot, best)
     return Offline(
         schedule=schedule,

@@ -13,7 +13,7 @@ NAME, SEARCHER = "anytime", "foresight"
 BUDGETS = (0.0, 1 / 16, 1 / 4, 1.0, 4.0)
 _QUICK_BUDGETS = (0.0, 1 / 16, 1.0)
 #: The options that bound the search.
-BUDGETED = ("rules", "rule_steps", "first", "first_steps", "projections", "steps")
+BUDGETED = ("rules", "rule_steps", "anneal", "anneal_steps", "projections", "steps")
 
 
 def at_budget(share: float) -> str:
@@ -22,7 +22,7 @@ def at_budget(share: float) -> str:
     Without any it does not ask `fate` either, which searches too.
     """
     if share == 0.0:
-        return f"{SEARCHER}?rules=0&first=0&projections=0&challenge=false"
+        return f"{SEARCHER}?rules=0&anneal=0&projections=0&challenge=false"
     if share == 1.0:
         return SEARCHER
     defaults = ForesightOptions()

@@ -28,22 +28,22 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         rules: most greedy rules that are carried out when all nodes are new; where only some are,
             fewer by their share.
         rule_steps: most node starts that these take together.
-        first: most plans that annealing runs to completion when all nodes are new; where only
-            some are, fewer by their share.
-        first_steps: most node starts that these take together.
-        challenge: whether the plan of `fate` for the ready frontier is a challenger.
+        anneal: most plans that annealing runs to completion for each new node.
+        anneal_steps: most node starts that these take together when all nodes are new.
+        challenge: whether the plan of `fate` for the ready frontier is a challenger where nodes
+            are new.
         margin: share of its value that a new plan must gain over the previous one.
         fate: options of that `fate`.
     """
 
     mean: float = 0.3
     tail: float = 0.0
-    projections: int = 300
+    projections: int = 100
     steps: int = 100_000
     rules: int = 240
     rule_steps: int = 60_000
-    first: int = 4_000
-    first_steps: int = 2_000_000
+    anneal: int = 240
+    anneal_steps: int = 16_000_000
     challenge: bool = True
     margin: float = 0.0
     fate: dict[str, Any] = {}
@@ -53,8 +53,8 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         budgets = (
             self.rules,
             self.rule_steps,
-            self.first,
-            self.first_steps,
+            self.anneal,
+            self.anneal_steps,
             self.projections,
             self.steps,
         )

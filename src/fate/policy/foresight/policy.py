@@ -6,13 +6,14 @@ estimates only. At every decision:
     1. the incumbent, the plan of the decision before, is continued and valued
     2. when there are nodes that it does not know, it meets what greedy rules would do with the
        whole DAG: late EFT, min-min, sufferage, idle-affinity, and a search among such rules
-    3. at every decision the best so far meets itself with the frontier as `fate` plans it
-    4. for nodes that are new, annealing: descents and kicks
+    3. then the best so far meets itself with the frontier as `fate` plans it
+    4. for nodes that are new, annealing
     5. perturbations of the best; each stays if it is no worse
     6. stickiness: the incumbent stays unless the gain reaches the margin
 
-The budgets of 2 and 4 go by the share of nodes that are new. With `rules`, `first`, `projections`
-0 and no `challenge` what is left is the best of the greedy plans.
+3 and 4 are left out when no node is new; the budgets of 2 and 4 go by the share of nodes that are.
+With `rules`, `anneal`, `projections` 0 and no `challenge` what is left is the best of the greedy
+plans.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
-from fate.policy.foresight.annealing import Annealing
+from fate.policy.foresight.annealing import anneal
 from fate.policy.foresight.construction import Construction
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
 from fate.policy.kernel.backend import open_kernel
@@ -32,37 +33,36 @@ from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
-from fate.policy.kernel.whole import Whole
-
-#: Projections of a descent of the annealing.
-DESCENT = 500
-#: Part of the budgets that the reference gets, a projection of which takes a hundred times as long.
-_REFERENCE = 30
+from fate.policy.kernel.whole import Valued, Whole
 
 
 class Budget(NamedTuple):
     """What a decision may spend: rules carried out, plans annealed, plans perturbed."""
 
     rules: int
-    first: int
+    anneal: int
     projections: int
 
     @classmethod
     def of(cls, options: ForesightOptions, nodes: int, fresh: int, kernel: str) -> "Budget":
         """Return the budget of a decision on so many nodes, some of which are new."""
-        part = _REFERENCE if kernel == "reference" else 1
+        part = _REFERENCE if kernel == "reference" else _COMPILED
         share = fresh / nodes
-        first = int(min(options.first, options.first_steps // nodes) * share) // part
+        anneal = min(options.anneal * nodes, options.anneal_steps // nodes)
         return cls(
-            rules=int(min(options.rules, options.rule_steps // nodes) * share) // part,
-            first=first - first % DESCENT,
-            projections=min(options.projections, options.steps // nodes) // part,
+            rules=int(min(options.rules, options.rule_steps // nodes) * share) // part.rules,
+            anneal=int(anneal * share) // part.anneal,
+            projections=min(options.projections, options.steps // nodes) // part.projections,
         )
 
     @property
     def moves(self) -> int:
         """Plans tried in all."""
-        return self.rules + self.first + self.projections
+        return self.rules + self.anneal + self.projections
+
+
+#: What budgets are divided by; a projection of the reference takes a hundred times as long.
+_COMPILED, _REFERENCE = Budget(1, 1, 1), Budget(rules=30, anneal=300, projections=10)
 
 
 class _Candidate(NamedTuple):
@@ -102,9 +102,9 @@ class ForesightPolicy:
         if fresh:
             start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)
         best = min(start, key=lambda candidate: candidate.value_s)
-        if self.options.challenge:
+        if self.options.challenge and fresh:
             best = self._challenged(snapshot, whole, best, memo)
-        best = _searched(snapshot, whole, best, budget, draw)
+        best = _searched(whole, best, budget, draw)
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
         if incumbent is not None and kept:
             best = incumbent
@@ -203,15 +203,11 @@ def _constructed(whole: Whole, construction: Construction, budget: Budget) -> li
 
 
 def _searched(
-    snapshot: Snapshot,
-    whole: Whole,
-    best: _Candidate,
-    budget: Budget,
-    draw: np.random.Generator,
+    whole: Whole, best: _Candidate, budget: Budget, draw: np.random.Generator
 ) -> _Candidate:
     """Return what annealing and perturbations make of a plan."""
-    if budget.first:
-        found = Annealing(snapshot.eligible, whole, draw, DESCENT).run(best.places, budget.first)
+    if budget.anneal:
+        found = anneal(whole, Valued(best.places, best.value_s), budget.anneal, draw)
         best = _Candidate(found.value_s, found.places, best.base)
     if budget.projections:
         moves = draw.integers(0, 1 << 31, (budget.projections, MOVE_WIDTH))

@@ -34,8 +34,14 @@ class Whole(Protocol):
         """Run a plan to completion; return what happens, and what it is worth."""
         ...
 
-    def search(self, places: Places, moves: I64) -> Valued:
-        """Return an improved plan; `moves` [K, MOVE_WIDTH] are random integers >= 0."""
+    def search(self, places: Places, moves: I64, slack_s: F64 | None = None) -> Valued:
+        """Return an improved plan.
+
+        Args:
+            places: the plan to start from.
+            moves: [K, MOVE_WIDTH] random integers >= 0.
+            slack_s: [K] the loss that each move may bring; None allows none.
+        """
         ...
 
 
@@ -64,10 +70,11 @@ class ReferenceWhole:
         value_s = reference_project.worth(self._p, self._graph, found.finish_s, self._aims)
         return found, value_s
 
-    def search(self, places: Places, moves: I64) -> Valued:
+    def search(self, places: Places, moves: I64, slack_s: F64 | None = None) -> Valued:
         """See `Whole.search`."""
+        rows, slacks = moves.tolist(), _slacks(moves, slack_s).tolist()
         return Valued(
-            *reference_whole.search(self._p, self._graph, places, moves.tolist(), self._aims)
+            *reference_whole.search(self._p, self._graph, places, rows, slacks, self._aims)
         )
 
 
@@ -103,12 +110,17 @@ class CompiledWhole:
         _, device, before = marks.T.tolist()
         return Projection(finish_s, device, turn.tolist(), ready_s, before), float(value_s)
 
-    def search(self, places: Places, moves: I64) -> Valued:
+    def search(self, places: Places, moves: I64, slack_s: F64 | None = None) -> Valued:
         """See `Whole.search`."""
+        tries = (moves, _slacks(moves, slack_s))
         device, turn, value_s = self._whole.search(
-            self._p, self._graph, _packed(places), moves, self._aims
+            self._p, self._graph, _packed(places), tries, self._aims
         )
         return Valued(_listed(device, turn), float(value_s))
+
+
+def _slacks(moves: I64, slack_s: F64 | None) -> F64:
+    return np.zeros(len(moves)) if slack_s is None else slack_s
 
 
 def _packed(places: Places) -> tuple[I64, F64]:

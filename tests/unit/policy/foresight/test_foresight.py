@@ -16,13 +16,14 @@ from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.world import Truth
 from fate.policy.base import Lookahead
-from fate.policy.foresight.annealing import Annealing
+from fate.policy.foresight.annealing import anneal
 from fate.policy.foresight.construction import Construction
-from fate.policy.foresight.policy import ForesightPolicy
+from fate.policy.foresight.policy import Budget, ForesightPolicy
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import Aims, Places
 from fate.policy.kernel.reference_rolled import LATE_EFT
+from fate.policy.kernel.whole import Valued
 from fate.registry import build
 
 
@@ -66,7 +67,7 @@ def test_chunks_over_their_wait_bound_lead_their_lists() -> None:
 def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
     """No perturbation is tried and `fate` is not asked."""
     snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])
-    plan = ForesightPolicy(rules=0, first=0, projections=0, challenge=False).plan(snapshot, None)
+    plan = ForesightPolicy(rules=0, anneal=0, projections=0, challenge=False).plan(snapshot, None)
     assert plan.search.moves == 0
     assert plan.search.base in {"late-eft", "idle-affinity", "min-min", "sufferage"}
     assert sum(len(order) for order in plan.orders) == 2
@@ -80,12 +81,13 @@ def test_the_same_snapshot_gives_the_same_plan() -> None:
 
 
 def test_nodes_that_are_new_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All are new at first: rules, whole descents; none is when the plan is remembered."""
-    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", 1)  # whichever kernel plans
+    """All are new at first, none is when the plan is remembered."""
+    whole = Budget(1, 1, 1)  # whichever kernel plans
+    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", whole)
     snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
-    policy = ForesightPolicy(rules=3, first=1_200, projections=7)
+    policy = ForesightPolicy(rules=3, anneal=400, projections=7)
     plan = policy.plan(snapshot, None)
-    assert plan.search.moves == 3 + 1_000 + 7
+    assert plan.search.moves == 3 + 1_200 + 7
     assert policy.plan(snapshot, plan.memo).search.moves == 7
 
 
@@ -96,7 +98,9 @@ def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
     snapshot = make_snapshot(nodes, boxes, [Kind()])
     whole = open_kernel(snapshot, Weights(depth=0)).whole(Aims(0.0, 0.0))
     start = Places([0, 0], [0.0, 1.0])
-    found = Annealing(snapshot.eligible, whole, np.random.default_rng(0), 20).run(start, 60)
+    warm = Valued(start, whole.project(start)[1])
+    found = anneal(whole, warm, 60, np.random.default_rng(0))
+    assert anneal(whole, warm, 0, np.random.default_rng(0)) == warm
     assert found.value_s == whole.project(found.places)[1] < whole.project(start)[1]
     assert len(set(found.places.device)) == 2
 
@@ -114,7 +118,7 @@ def test_rules_near_the_best_one_are_no_worse_and_worth_what_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("projections", -1), ("first", -1), ("mean", "much"), ("speed", 1.0)]
+    ("option", "value"), [("projections", -1), ("anneal", -1), ("mean", "much"), ("speed", 1.0)]
 )
 def test_bad_options_are_told(option: str, value: Any) -> None:
     """Unknown, of the wrong type, or negative."""
@@ -210,7 +214,7 @@ def first_snapshot(case: Case) -> Snapshot:
             shown.append(snapshot)
             return super().plan(snapshot, memo)
 
-    run_case(case, First(ForesightPolicy(rules=0, first=0, projections=0)))
+    run_case(case, First(ForesightPolicy(rules=0, anneal=0, projections=0)))
     return shown[0]
 
 

@@ -13,14 +13,14 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.kernel import backend
 from fate.policy.kernel.backend import CompiledKernel, ReferenceKernel
 from fate.policy.kernel.problem import Weights
-from fate.policy.kernel.reference_project import ANY, LEFT_OUT_S, Aims, Places
+from fate.policy.kernel.reference_project import ANY, LEFT_OUT_S, Aims, Places, Projection
 from fate.policy.kernel.reference_rolled import (
     LATE_EFT,
     ROLLED_MIN_MIN,
     SUFFERAGE,
     Urgency,
 )
-from fate.policy.kernel.reference_whole import MOVE_WIDTH
+from fate.policy.kernel.reference_whole import MOVE_WIDTH, overtaken
 from fate.policy.kernel.whole import Whole
 
 #: A call of 100 prompt and 10 output tokens takes 1 + 1 s on a device that has its model.
@@ -146,6 +146,24 @@ def test_the_search_finds_a_free_device() -> None:
     assert sorted(places.device) == [0, 1]
 
 
+def test_the_search_may_take_losses_and_returns_the_best_plan_it_met() -> None:
+    """Each on a device of its own is best; moves that may bring any loss leave it."""
+    snapshot = make_snapshot([Node(), Node()], [warm(), warm()], [Kind()])
+    moves = np.random.default_rng(0).integers(0, 1 << 31, (30, MOVE_WIDTH))
+    start = Places([0, 1], [0.0, 1.0])
+    assert whole(snapshot).search(start, moves, np.full(30, 1e3)) == (start, CALL_S)
+
+
+def test_a_node_may_go_before_those_that_started_while_it_was_ready() -> None:
+    """Four in one slot, one second each; the last one is ready as the second one runs."""
+    found = Projection(
+        [1.0, 2.0, 3.0, 4.0], [0] * 4, [0.0, 1.0, 2.0, 3.0], [0.0, 0.0, 0.0, 1.5], [-1, 0, 1, 2]
+    )
+    assert overtaken(found, 3) == [2]
+    assert overtaken(found, 2) == [1, 0]
+    assert overtaken(found, 0) == []
+
+
 @pytest.fixture(scope="module")
 def _compiled(request: pytest.FixtureRequest) -> None:
     """Compile once per machine; the cache outlives the run."""
@@ -169,5 +187,8 @@ def test_compiled_plans_are_equal_to_the_last_bit(snapshot: Snapshot, seed: int)
     start = plain.affinity()
     assert start == quick.affinity()
     assert plain.project(start) == quick.project(start)
-    moves = np.random.default_rng(seed).integers(0, 1 << 31, (20, MOVE_WIDTH))
+    draw = np.random.default_rng(seed)
+    moves = draw.integers(0, 1 << 31, (20, MOVE_WIDTH))
     assert plain.search(start, moves) == quick.search(start, moves)
+    slack_s = draw.exponential(size=20)
+    assert plain.search(start, moves, slack_s) == quick.search(start, moves, slack_s)
