@@ -166,6 +166,8 @@ def test_on_a_telephone_the_panel_is_a_sheet_at_the_bottom(tab: Tab, one: Path) 
     tab.do("size", 390, 844, touch=True)
     tab.open(one)
     assert tab("document.documentElement.scrollWidth") <= 390
+    cut = "[...document.querySelectorAll('.scroll')].filter((b) => b.scrollWidth > b.clientWidth)"
+    assert tab(f"{cut}.length") == 0
     x, y = tab.middle(tab(CALL))
     touch = {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
     tab.do("send", "Input.dispatchTouchEvent", **touch)

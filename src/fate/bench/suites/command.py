@@ -16,7 +16,7 @@ from fate.bench.suites.catalogue import suite as find_suite
 from fate.bench.suites.choosing import candidates, verdict
 from fate.bench.suites.figures import add_figures
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.record import record
+from fate.bench.suites.record import check_page, record
 from fate.bench.suites.results import Run, Times
 from fate.bench.suites.runner import (
     Jobs,
@@ -63,6 +63,9 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     policies = _policies(suite, choice, options, echo)
     listed = suite.choosing if options.choose and suite.choosing else suite.problems
     jobs = Jobs(problems=listed(choice), policies=policies)
+    if options.record is not None:
+        check_page(options.record)
+    suite.prepare(jobs.problems)  # what is missing or wrong is said before earlier rows are gone
     out.mkdir(parents=True, exist_ok=True)
     results = earlier_results(out, jobs, resume=options.resume)
     report = Report(name, out, echo, keep=True)
@@ -74,7 +77,6 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     _check_rules(policies, choice.seeds[0], echo)
     if results.runs:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
-    suite.prepare(jobs.problems)
     processes = options.processes or default_processes()
     runs = run_jobs(
         jobs, results, report, processes=processes, line=partial(_line, titles=suite.titles)

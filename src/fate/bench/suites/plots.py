@@ -146,7 +146,7 @@ def _heat_cell(row: Row | None) -> str:
 def _colour(ratio: float) -> str:
     """Return how a ratio is coloured: fully from .5 and 1.5 on, not at all at 1."""
     share = min(abs(ratio - 1.0) / 0.5, 1.0)
-    name = "--good" if ratio < 1.0 else "--bad"
+    name = "--shorter" if ratio < 1.0 else "--longer"
     return f"color-mix(in srgb, var({name}) {60 * share:.0f}%, var(--panel))"
 
 

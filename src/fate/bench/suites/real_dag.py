@@ -14,7 +14,7 @@ from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Run, code_digest
 from fate.bench.suites.suite import Choice, Pool, Within, never
 from fate.bench.suites.token_dag import MAPPING, TokenSpec, is_token, token_problems
-from fate.bench.workloads.proxy import Workflow, draw_workflows, wanted
+from fate.bench.workloads.proxy import Workflow, draw_instances, draw_workflows, wanted
 from fate.bench.workloads.recipes import instances
 from fate.bench.workloads.regimes import (
     CONTROL,
@@ -131,17 +131,24 @@ def spread(suite: str, specs: Sequence[ProxySpec], seeds: Sequence[int]) -> list
 
 
 def prepare(found: Sequence[Problem]) -> None:
-    """Generate the instances of all problems in one go: starting wfcommons takes seconds."""
+    """Generate the instances of all problems in one go: starting wfcommons takes seconds.
+
+    Raises:
+        FateError: they cannot be generated, or a folder has none that can be used.
+    """
+    drawn = [(p.spec, p.seed) for p in found if isinstance(p.spec, ProxySpec | TokenSpec)]
     needed = [
         each
-        for problem in found
-        if isinstance(problem.spec, ProxySpec | TokenSpec) and problem.spec.instances is None
-        for each in wanted(
-            np.random.default_rng(problem.spec.numbers(problem.seed)), problem.spec.workflows
-        )
+        for spec, seed in drawn
+        if spec.instances is None
+        for each in wanted(np.random.default_rng(spec.numbers(seed)), spec.workflows)
     ]
     if needed:
         instances(needed)
+    for spec, seed in drawn:
+        if spec.instances is not None:  # all are drawn from the same folder
+            draw_instances(np.random.default_rng(spec.numbers(seed)), 1, Path(spec.instances))
+            break
 
 
 def in_grid(run: Run) -> bool:
@@ -192,17 +199,22 @@ def _specs(
     clusters: Sequence[ClusterKind], regimes: Sequence[str], loads: Sequence[int], choice: Choice
 ) -> list[ProxySpec]:
     return [
-        ProxySpec(
-            cluster=cluster,
-            regime=regime,
-            workflows=load,
-            instances=choice.instances,
-            most_tasks=_QUICK_TASKS if choice.quick and choice.instances else None,
-        )
+        batch(cluster, regime, load, choice)
         for load in loads
         for cluster in clusters
         for regime in regimes
     ]
+
+
+def batch(cluster: ClusterKind, regime: str, workflows: int, choice: Choice) -> ProxySpec:
+    """Return workflows at once; a quick run on files leaves out the large ones."""
+    return ProxySpec(
+        cluster=cluster,
+        regime=regime,
+        workflows=workflows,
+        instances=choice.instances,
+        most_tasks=_QUICK_TASKS if choice.quick and choice.instances else None,
+    )
 
 
 def _headline(workflows: int) -> Within:

@@ -12,6 +12,19 @@ the suites are: [measurements](bench.md).
 """
 
 
+def check_page(page: Path) -> None:
+    """Refuse a page that cannot be written, before anything is run.
+
+    Raises:
+        OSError: says why.
+    """
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with page.open("a", encoding="utf-8"):
+        pass
+    if not page.stat().st_size:
+        page.unlink()
+
+
 def record(page: Path, document: Document, asked: str, machine: Machine, took: str) -> None:
     """Append what a run found.
 

@@ -11,7 +11,7 @@ from fate.bench.case import Case
 from fate.bench.hints import Undeclared
 from fate.bench.policies import ready_policy
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.real_dag import HEADLINE, ProxySpec
+from fate.bench.suites.real_dag import HEADLINE, ProxySpec, batch
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Choice, Pool, Within, never
 from fate.bench.workloads.arrivals import at_share
@@ -183,10 +183,7 @@ def bases(found: Sequence[Problem]) -> list[Problem]:
 
 
 def _bases(workflows: int, choice: Choice, regimes: Sequence[str] = NON_COMPUTE) -> list[ProxySpec]:
-    return [
-        ProxySpec(cluster=HEADLINE, regime=regime, workflows=workflows, instances=choice.instances)
-        for regime in regimes
-    ]
+    return [batch(HEADLINE, regime, workflows, choice) for regime in regimes]
 
 
 def _with(name: str, value: object) -> Within:

@@ -94,8 +94,8 @@ def _cache() -> Path:
         version = metadata.version("wfcommons")
     except metadata.PackageNotFoundError:
         raise FateError(
-            "generated instances need the package wfcommons: pip install 'fate-workflows[bench]', "
-            "or give real ones with --instances DIR"
+            "generated instances need the package wfcommons: `make setup` in a clone or "
+            "pip install 'fate-workflows[bench]' adds it; or give real ones with --instances DIR"
         ) from None
     home = os.environ.get("FATE_HOME")
     return (Path(home) if home else user_cache_path("fate")) / "wfcommons" / version

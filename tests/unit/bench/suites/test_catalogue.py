@@ -43,6 +43,18 @@ def test_lists_are_frozen(name: str, quick: bool) -> None:
     assert {p.seed for p in found} == {0, 1}
 
 
+@pytest.mark.parametrize("name", ["real-dag", "load", "noise", "arrivals", "ablation", "anytime"])
+def test_quick_runs_on_files_leave_out_large_ones(name: str) -> None:
+    """All the same, so that suites have instances in common."""
+    found = suite(name).problems(Choice(seeds=(0,), quick=True, instances="dags"))
+    specs = [p.spec for p in variants.bases(found)]
+    assert {spec.most_tasks for spec in specs} == {120}
+    whole = suite(name).problems(Choice(seeds=(0,), instances="dags"))
+    assert {p.spec.most_tasks for p in variants.bases(whole) if isinstance(p.spec, ProxySpec)} == {
+        None
+    }
+
+
 def cells(name: str, choice: Choice) -> list[str]:
     """Return the cells of a suite."""
     return [problem.cell for problem in suite(name).problems(choice)]

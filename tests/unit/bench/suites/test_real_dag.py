@@ -9,6 +9,7 @@ from tests.instances import Tasks, document
 
 from fate.bench.suites import real_dag
 from fate.bench.suites.command import Options, run_suite
+from fate.bench.suites.record import check_page
 from fate.bench.suites.suite import Choice
 from fate.bench.workloads.regimes import REGIMES
 from fate.domain.errors import FateError
@@ -83,6 +84,34 @@ def test_a_whole_run_on_files(tmp_path: Path) -> None:
     results = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "### headline" in results
     assert "because its numbers resemble the paper's" in results
+
+
+@pytest.mark.parametrize("record", ["a-folder", "a-file/results.md"])
+def test_earlier_rows_outlive_what_is_refused(tmp_path: Path, record: str) -> None:
+    """A page that cannot be written, a folder without instances: said before anything is run."""
+    (tmp_path / "a-folder").mkdir()
+    (tmp_path / "a-file").touch()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.jsonl").write_text("{}")
+    folder = instance_folder(tmp_path / "dags")
+    options = Options(seeds="0", quick=True, instances=folder, record=tmp_path / record)
+    with pytest.raises(OSError, match=record.partition("/")[0]):
+        run_suite("real-dag", out, lambda _: None, options)
+    options = Options(seeds="0", quick=True, instances=tmp_path / "a-folder")
+    with pytest.raises(FateError, match="no WfFormat instance"):
+        run_suite("real-dag", out, lambda _: None, options)
+    assert (out / "results.jsonl").read_text() == "{}"
+
+
+def test_a_page_of_results_is_not_made_by_looking(tmp_path: Path) -> None:
+    """Whether it can be written is asked without a trace."""
+    check_page(tmp_path / "new" / "results.md")
+    assert not (tmp_path / "new" / "results.md").exists()
+    page = tmp_path / "results.md"
+    page.write_text("# Results")
+    check_page(page)
+    assert page.read_text() == "# Results"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
