@@ -38,10 +38,15 @@ def latency(
     out: Out = None,
     decisions: Annotated[int, typer.Option(min=10, help="Decisions that are timed.")] = 300,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each shape of no-op work.")] = 7,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="No more than 50 decisions and one run.")
+    ] = False,
 ) -> None:
     """Time decisions, the event loop while planning, and the runtime per no-op item."""
     from fate.bench.latency import latency as measure
 
+    if quick:
+        decisions, repeat = min(decisions, 50), 1
     measure(_out(out, "latency"), print, decisions=decisions, repeat=repeat)
 
 
@@ -84,6 +89,7 @@ def live(
     tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
     seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
     park: Annotated[bool, typer.Option(help="Let every policy park KV states.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="No more than one pair.")] = False,
 ) -> None:
     """Run policies against each other on real models, side by side, on equal work."""
     from fate.bench.cells import pick
@@ -93,7 +99,7 @@ def live(
     plan = LivePlan(
         cells=pick(cells),
         policies=None if policies is None else [name.strip() for name in policies.split(",")],
-        pairs=pairs,
+        pairs=1 if quick else pairs,
         tier=tier,
         seed=seed,
         park=park,

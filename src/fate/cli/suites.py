@@ -110,7 +110,12 @@ def _command(name: str, data: str) -> Callable[..., None]:
             choose=choose,
             record=record,
         )
-        run_suite(name, out if out is not None else Path("out") / name, print, options)
+        folder = out if out is not None else Path("out") / name
+        try:
+            run_suite(name, folder, print, options)
+        except OSError as error:  # writing to an open file does not say where
+            error.filename = error.filename or str(folder)
+            raise
 
     known = inspect.signature(run)
     kept = [p for p in known.parameters.values() if p.name not in _DATA or p.name == data]

@@ -1,0 +1,81 @@
+"""`fate bench`: what is asked for reaches the measurement, what is wrong does not."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fate.bench import oracle, scale
+from fate.bench.suites import command
+from fate.cli.bench import app
+from fate.domain.errors import FateError
+
+
+def call(*arguments: str) -> Result:
+    """Run the command."""
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["oracle", "--seeds", ""], "'' is no seed"),
+        (["oracle", "--seeds", "0,x"], "'x' is no seed"),
+        (["scale", "--policies", "fat"], "did you mean 'fate'"),
+        (["scale", "--policies", "fate?depht=1"], "unknown field `depht`"),
+        (["real-dag", "--policies", "fate?depth=9"], "depth must be 0 to 3"),
+        (["real-dag", "--seeds", "5-3"], "no range of 1 to 1000 seeds"),
+        (["trace"], "--trace FILE"),
+    ],
+)
+def test_what_is_wrong_is_one_error(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """Nothing is written before."""
+    done = call(*arguments, "--out", str(tmp_path / "out"))
+    assert isinstance(done.exception, FateError)
+    assert said in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["real-dag", "oracle", "scale"])
+def test_no_process_at_all_is_refused(name: str) -> None:
+    """Exit code 2, and the option is named."""
+    done = call(name, "--jobs", "0")
+    assert done.exit_code == 2
+    assert "--jobs" in done.output
+
+
+def test_a_full_disk_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes to an open file do not say it themselves."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(command, "run_suite", full)
+    done = call("load", "--out", str(tmp_path))
+    assert isinstance(done.exception, OSError)
+    assert done.exception.filename == str(tmp_path)
+
+
+def test_oracle_and_scale_take_the_options_of_suites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds as numbers in the report's command; a quick run is a small one."""
+    asked: list[tuple[Any, str]] = []
+
+    def keep(_out: Path, _echo: object, plan: object, text: str) -> None:
+        asked.append((plan, text))
+
+    monkeypatch.setattr(oracle, "oracle", keep)
+    monkeypatch.setattr(scale, "scale", keep)
+    options = ["--quick", "--seeds", "0-9", "--policies", "late-eft", "--jobs", "2", "--resume"]
+    for name in ("oracle", "scale"):
+        assert call(name, *options, "--out", str(tmp_path)).exit_code == 0
+    (case, said), (sizes, _) = asked
+    assert said == "fate bench oracle --seeds 0,1,2,3 --quick --policies late-eft"
+    assert (case.seeds, case.processes, case.resume) == ([0, 1, 2, 3], 2, True)
+    assert (list(sizes.sizes), sizes.policies) == (list(scale.QUICK), ["late-eft"])
+    assert {size.devices for size in scale.FULL} == {16, 64}
+    assert {1_000, 10_000} <= {size.stages for size in scale.FULL}
