@@ -8,13 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.devices import SLOW, opened, request, words
+from tests.devices import SLOW, opened, request, slots, until, words
 from tests.devices import written as make
 
 from fate.domain.catalog import Model
 from fate.domain.messages import DeviceLost, DeviceReady, Event
 from fate.drivers.clock import WallClock
 from fate.drivers.keeper import Keeper
+from fate.engines import llamacpp
 from fate.engines.llamacpp import LlamaCppEngine
 
 SECONDS_TO_NOTICE = 12.0
@@ -108,6 +109,37 @@ def test_loads_and_long_prefills_are_no_hangs(slow: tuple[Model, Path]) -> None:
                 answers += 1
                 await asyncio.sleep(0.1)
             assert answers > 5
+
+    asyncio.run(body())
+
+
+def test_a_process_with_too_much_to_do_is_no_hang(
+    slow: tuple[Model, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not answer in time but computes; only one that is silent for long hangs."""
+    monkeypatch.setattr(llamacpp, "HEALTH_TIMEOUT_S", 1.0)
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    async def body() -> None:
+        async with asyncio.timeout(60.0), opened([slow]) as engine:
+            await engine.load("slow")
+            call = asyncio.create_task(
+                engine.call(request("slow", words(200), max_tokens=1500, exact_tokens=True))
+            )
+            await until(lambda: at_work(engine))
+            monkeypatch.setattr(engine, "ping", silent)
+            assert await engine.healthy()
+            monkeypatch.setattr(llamacpp, "SILENCE_S", 0.5)
+            assert not await engine.healthy()
+            monkeypatch.undo()
+            assert await engine.healthy()
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+    async def at_work(engine: LlamaCppEngine) -> bool:
+        return any(slot["is_processing"] for slot in await slots(engine, "slow"))
 
     asyncio.run(body())
 

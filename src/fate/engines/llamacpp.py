@@ -38,6 +38,9 @@ from fate.engines.llamacpp_server import ModelServer
 from fate.engines.llamacpp_states import CACHE_LAYOUT, StateFolder, saved_state, states_root
 
 HEALTH_TIMEOUT_S = 2.0
+#: A process without an answer in time has too much to do if it used this much CPU time meanwhile
+#: [s]; one that is silent for longer than the second hangs all the same [s].
+AT_WORK_S, SILENCE_S = 0.02, 20.0
 #: Unloads take milliseconds; a device that does not finish one is stuck and is killed [s].
 UNLOAD_TIMEOUT_S = 10.0
 
@@ -74,6 +77,7 @@ class LlamaCppEngine:
         self._session: aiohttp.ClientSession | None = None
         self._servers: dict[str, ModelServer] = {}
         self._version = ""
+        self._silent_since_s = float("inf")
 
     @property
     def info(self) -> EngineInfo:
@@ -193,14 +197,26 @@ class LlamaCppEngine:
         return replace(state, path=self._states.fresh())
 
     async def healthy(self) -> bool:
-        """Whether the device process answers, also while it loads or computes."""
-        if self._child is None or self._child.lost:
+        """Whether the device process answers, also while it loads or computes.
+
+        On a machine with too much to do an answer may take seconds: a process that gets on with its
+        work meanwhile is not to be killed for it.
+        """
+        child = self._child
+        if child is None or child.lost:
             return False
+        began_s, before_s = time.monotonic(), child.cpu_s()
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 await self.ping()
-        except (TimeoutError, EngineError):
+        except EngineError:
             return False
+        except TimeoutError:
+            self._silent_since_s = min(self._silent_since_s, began_s)
+            silent_s = time.monotonic() - self._silent_since_s
+            at_work = child.cpu_s() >= before_s + AT_WORK_S
+            return at_work and silent_s < SILENCE_S and not child.lost
+        self._silent_since_s = float("inf")
         return True
 
     async def ping(self) -> dict[str, Any]:
@@ -239,7 +255,7 @@ class LlamaCppEngine:
         self._states.open()
         self._child = DeviceChild(self._device, folder / f"{self._device.id}.log")
         await self._child.start()
-        self._version = self._child.version
+        self._version, self._silent_since_s = self._child.version, float("inf")
 
     async def _load(self, model: Model) -> LoadResult:
         """Check the file, have it loaded, and remember its server.
