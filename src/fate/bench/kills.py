@@ -1,4 +1,4 @@
-"""What `fate bench resume` kills: a job on fake engines, a process on llama.cpp, a long run."""
+"""What `fate bench resume` kills: a job on fake engines, processes, a long run."""
 
 import asyncio
 import json
@@ -58,6 +58,18 @@ outputs:
   polish: "{{ stages.polish.output }}"
 """
 _LINES = 6
+
+#: One map, on engines that take no time; every item is a call of its own.
+LONG_WORKFLOW = """\
+format: fate.workflow/1
+name: long
+inputs: {text: {kind: text}}
+roles: {fast: a}
+stages:
+  parts: {kind: tool, tool: split, of: "{{ inputs.text }}", by: lines}
+  notes: {kind: llm, model: fast, map: {over: "{{ stages.parts.output }}"}, \
+prompt: "Note {{ item }}", max_tokens: 4}
+"""
 
 
 #: An item of an instance.
@@ -158,7 +170,7 @@ def finished_items(records: Sequence[Record]) -> Counter[Item]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """A workflow on two tiny random models that are loaded by real device processes."""
+    """A workflow and its cluster in a folder, run and resumed by real processes."""
 
     folder: Path
 
@@ -168,14 +180,13 @@ class Workload:
         return {**os.environ, "FATE_HOME": str(self.folder / "home")}
 
     def prepare(self) -> None:
-        """Write models, workflow, cluster and inputs."""
+        """Write two tiny random models, to be loaded by device processes, and a workflow."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for seed, name in enumerate("ab"):
             spec = SyntheticSpec(layers=2, heads=2, kv_heads=1, feed_forward=256, seed=seed)
             synthetic(self.folder / f"{name}.gguf", spec)
         more = "max_tokens: 24, exact_tokens: true, chat: false"
         shorter = WORKFLOW.replace("output | join }}", "output | join | truncate(200) }}")
-        (self.folder / "workflow.yaml").write_text(shorter.replace("MORE", more), encoding="utf-8")
         cores = sorted(os.sched_getaffinity(0))
         cluster = {
             "format": "fate.cluster/1",
@@ -185,7 +196,27 @@ class Workload:
             },
             "policy": "late-eft",
         }
-        (self.folder / "cluster.yaml").write_text(json.dumps(cluster), encoding="utf-8")
+        self._write(shorter.replace("MORE", more), cluster, _text("one"))
+
+    def prepare_long(self, items: int) -> None:
+        """Write a map over so many items, for devices that are fakes."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        source = f"https://example.org/none.gguf#sha256={'0' * 64}"
+        cluster = {
+            "format": "fate.cluster/1",
+            "models": {"a": {"source": source, "weight_bytes": 30 * 2**20}},
+            "devices": {f"d{d}": {"engine": "fake", "memory": 2**31} for d in range(2)},
+            "options": {"chunk_s": 0},
+        }
+        self._write(LONG_WORKFLOW, cluster, _text("one", items))
+
+    def _write(self, workflow: str, cluster: Mapping[str, Any], text: str) -> None:
+        for name, content in (
+            ("workflow.yaml", workflow),
+            ("cluster.yaml", json.dumps(cluster)),
+            ("text.txt", text),
+        ):
+            (self.folder / name).write_text(content, encoding="utf-8")
 
     def run(self, kill_at: int | None = None) -> tuple[int, Path]:
         """Run `fate run`; with `kill_at`, kill it once so many items are stored.
@@ -194,7 +225,7 @@ class Workload:
             Its exit code, and its run file.
         """
         known = set(self._runs())
-        words = ["run", "workflow.yaml", "-i", f"text={_text('one')}", "--cluster", "cluster.yaml"]
+        words = ["run", "workflow.yaml", "-i", "text=@text.txt", "--cluster", "cluster.yaml"]
         process = self._start(*words)
         while process.poll() is None:
             new = [run for run in self._runs() if run not in known]
@@ -210,6 +241,20 @@ class Workload:
     def resume(self, run: Path) -> int:
         """Run `fate resume`; return its exit code."""
         return self._start("resume", run.parent.name).wait()
+
+    def back_at_work(self, run: Path) -> tuple[float, float]:
+        """Resume a run; return the wall and CPU seconds until another item is stored.
+
+        The process is killed then.
+        """
+        before, began_s = _stored(run), time.perf_counter()
+        process = self._start("resume", run.parent.name)
+        while process.poll() is None and _stored(run) <= before:
+            time.sleep(0.005)
+        wall_s, cpu_s = time.perf_counter() - began_s, _cpu_s(process.pid)
+        process.kill()
+        process.wait()
+        return wall_s, cpu_s
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         code = "import sys; from fate.cli.main import main; sys.argv[0] = 'fate'; main()"
@@ -235,7 +280,16 @@ def outputs(run: Path, items: Iterable[Item]) -> dict[Item, str]:
 
 def _stored(run: Path) -> int:
     with Journal.open(run) as journal:
-        return journal.glance().items_done
+        return journal.outputs.count()
+
+
+def _cpu_s(process: int) -> float:
+    """Return the CPU time of a process [s], after proc(5); one that has ended has none."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
+    except OSError:
+        return 0.0
+    return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 # --- a long run ------------------------------------------------------------------------------
@@ -249,5 +303,5 @@ def long_run(path: Path, items: int) -> Graph:
     return graph
 
 
-def _text(who: str) -> str:
-    return "\n".join(f"{who} {number}" for number in range(_LINES))
+def _text(who: str, lines: int = _LINES) -> str:
+    return "\n".join(f"{who} {number}" for number in range(lines))

@@ -1,7 +1,8 @@
 """`fate bench resume`: runs killed at random moments end like runs that were not.
 
 `fake` kills in this process: the files are taken as they are at that moment. `llamacpp` kills real
-processes with SIGKILL. `long` is the time it takes to recover a run of many items.
+processes with SIGKILL. `long` is the time it takes to recover a run of many items, `command` that
+from the start of `fate resume` to the next item of such a run.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ TARGETS = [
     Target(cell="fake", policy=_POLICY, metric="wrong", kind="at_most", bound=0.0),
     Target(cell="llamacpp", policy=_POLICY, metric="wrong", kind="at_most", bound=0.0),
     Target(cell="long", policy=_POLICY, metric="recover_s", kind="at_most", bound=2.0),
+    Target(cell="command", policy="fate", metric="back_at_work_s", kind="at_most", bound=2.0),
 ]
 
 
@@ -65,6 +67,7 @@ def resume(out: Path, echo: Echo, *, kills: int, processes: int, items: int, see
             _llamacpp(report, folder / "llamacpp", processes, draw)
         if items:
             _long(report, folder, items)
+            _command(report, Workload(folder=folder / "command"), items)
     report.show_rows()
     missed = report.show_targets(TARGETS)
     echo(f"summary: {report.write()}")
@@ -171,6 +174,16 @@ def _long(report: Report, folder: Path, items: int) -> None:
     report.add("long", _POLICY, "recover_s", middle(took))
     report.add("long", _POLICY, "recover_cpu_s", middle(cpu))
     report.run({"cell": "long", "items": items, "records": len(records), "recover_s": took})
+
+
+def _command(report: Report, load: Workload, items: int) -> None:
+    """Time `fate resume` until the next item of a run is stored, killed when nearly all are."""
+    load.prepare_long(items)
+    _, run = load.run(kill_at=items * 9 // 10)
+    took = [load.back_at_work(run) for _ in range(3)]
+    for number, name in enumerate(("back_at_work_s", "back_at_work_cpu_s")):
+        report.add("command", "fate", name, middle([each[number] for each in took]))
+    report.run({"cell": "command", "items": items, "back_at_work_s": took})
 
 
 def _verdict(report: Report, cell: str, kills: int, wrong: int) -> None:

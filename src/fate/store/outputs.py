@@ -50,6 +50,10 @@ class Outputs:
         )
         return [(item, text) for item, text in rows]
 
+    def count(self) -> int:
+        """Return how many texts are stored."""
+        return self._connection.execute("SELECT COUNT(*) FROM output").fetchone()[0]
+
     def close(self) -> None:
         """Commit and close; idempotent."""
         if self._open:

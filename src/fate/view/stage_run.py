@@ -80,8 +80,8 @@ class StageRun:
 
     def missing(self, chunk: Chunk) -> list[int]:
         """Return the items of `chunk` that are neither done nor given up."""
-        ended = self.done | self.dropped
-        return [item for item in range(chunk.start, chunk.stop) if item not in ended]
+        done, dropped = self.done, self.dropped
+        return [i for i in range(chunk.start, chunk.stop) if i not in done and i not in dropped]
 
     def attempt(self, chunk: Chunk) -> int:
         """Return the number of the next attempt at a chunk, from 1."""

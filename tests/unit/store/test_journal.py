@@ -137,6 +137,7 @@ def test_outputs(journal: Journal) -> None:
     assert outputs.items("w/s") == [(2, "C \N{SNOWMAN}\0 \n"), (10, "k")]
     assert outputs.get("w/s", 10) == "k"
     assert outputs.meta("w/s", 10) == {"finish": "stop"}
+    assert outputs.count() == 3
     outputs.close()
     outputs.close()
 
