@@ -1,19 +1,23 @@
 """A join does not see what it did not wait for, however late its prompt is rendered again."""
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.stopped_runs import MIB, killed_copies
 
 from fate.config import ClusterSpec, LocalDevice, ModelSpec
+from fate.domain.errors import ReplayError
 from fate.domain.messages import Event, Expanded
 from fate.engines.base import CallRequest, Engine, LoadResult
 from fate.engines.fake import FakeEngine
 from fate.jobs import Job, assemble
 from fate.resume import go_on, stopped, where_it_stands
-from fate.session import Process
+from fate.session import Finished, Process
 from fate.workflow.builder import Workflow
 
 
@@ -67,12 +71,29 @@ def engines(of: Job, prompts: list[str]) -> Mapping[str, Engine]:
     return made
 
 
-async def _go_on(path: Path, prompts: list[str]) -> None:
+async def _go_on(path: Path, prompts: list[str], *, afresh: bool = False) -> Finished:
     with stopped(path) as run:
         opened = engines(run.job, prompts)
         for engine in opened.values():
             await engine.open()
-        await go_on(run, where_it_stands(run), Process(engines=opened))
+        left = where_it_stands(run, afresh=afresh)
+        return await go_on(run, left, Process(engines=opened))
+
+
+def made_old(path: Path) -> int:
+    """Take from a run what versions before `Expand.open` did not write; return how often."""
+    taken = 0
+    with closing(sqlite3.connect(path)) as file:
+        for number, body in file.execute("SELECT number, body FROM record").fetchall():
+            record = json.loads(body)
+            commands = record.get("commands", [])
+            expands = [c for c in commands if c["type"] == "Expand" and c.pop("open", ())]
+            if expands:
+                taken += len(expands)
+                row = json.dumps(record).encode(), number
+                file.execute("UPDATE record SET body = ? WHERE number = ?", row)
+        file.commit()
+    return taken
 
 
 def recorded(path: Path) -> list[Event]:
@@ -101,3 +122,24 @@ def test_a_prompt_is_the_same_after_a_crash_anywhere(tmp_path: Path, template: s
             late += len(again)
             assert set(again) <= set(prompts)
     assert late >= 3, "the run is killed between the join's answer and its call"
+
+
+def test_a_run_of_a_version_before_goes_on_afresh(tmp_path: Path) -> None:
+    """With a join in flight its records do not replay: the error says how to go on, and it does."""
+    of = job("Of {{ stages.quick.output }} and {{ stages.slow.output }}")
+    whole, copies = killed_copies(tmp_path, of, engines=engines(of, []))
+    old = [path for path in copies if made_old(path)]
+    assert len(old) >= 3, "the run is killed after the join was asked for"
+    for path in old:
+        with stopped(path) as run:
+            if run.over:
+                continue
+            kept = run.journal.outputs.count()
+            with pytest.raises(ReplayError, match="--afresh"):
+                where_it_stands(run)
+        calls = list[str]()
+        done = asyncio.run(_go_on(path, calls, afresh=True))
+        assert done.status == "ok" and len(calls) <= 1
+        with stopped(path) as run:
+            assert run.over and run.well and run.journal.outputs.count() >= kept
+        assert done.results[0].keys() == whole.results[0].keys()
