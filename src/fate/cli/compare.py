@@ -25,6 +25,7 @@ from fate.store.runs import RunStore
 from fate.view.fold import fold
 from fate.view.history import HOST, History
 from fate.view.metrics import device_times
+from fate.view.waits import spells
 
 #: What is compared where nothing is named: cheap, well-known, and different from each other.
 _POLICIES = "late-eft,idle-affinity,round-robin-idle,round-robin"
@@ -55,7 +56,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What `--json` writes; the first row is the run, the second its own policy simulated.
 
     `failures`, `losses` and `refusals` are the run's failed attempts, lost devices and refused
-    loads, which are repeated.
+    loads, which are repeated; `slowed` is how often a device was drained for being slow, which
+    is not.
     """
 
     run: str
@@ -65,6 +67,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     losses: int
     refusals: int
+    slowed: int
     rows: tuple[Row, ...]
 
 
@@ -83,10 +86,11 @@ def compare(
     """Replay RUN's workload in the simulator under other policies, and hold them against the run.
 
     Graphs, prompts, what groups turned out to be, true answer lengths, tool seconds and learned
-    costs are the run's. Items fail as often as they did, and devices are lost when and as long as
-    they were; loads that a device refused are refused again, by their number there. Slow spells
-    are part of the average cost. The simulation of the run's own policy shows how far the
-    simulator itself is off.
+    costs are the run's. Items fail as often as they did, and servers ask for the same rests;
+    devices are lost when and as long as they were; loads that a device refused are refused again,
+    by their number there. Spells in which a device was slow are not repeated but part of what its
+    calls cost on average; the last line says if there were any. The simulation of the run's own
+    policy shows how far the simulator itself is off.
     """
     path = RunStore().find(run)
     with Journal.open(path) as journal:
@@ -113,6 +117,7 @@ def compare(
         failures=work.mishaps.failed,
         losses=sum(fault.kind == "kill" for fault in again),
         refusals=sum(fault.kind == "refuse_load" for fault in again),
+        slowed=sum(spell.why.reason.startswith("slow: ") for spell in spells(records)),
         rows=tuple(_ratios(rows)),
     )
     print(msgspec.json.encode(result).decode() if json_ else text(result))
@@ -206,6 +211,9 @@ def text(result: Comparison) -> str:
         losses = f"{result.losses} loss{'' if result.losses == 1 else 'es'} of a device"
         refusals = f"{result.refusals} refused load{'' if result.refusals == 1 else 's'}"
         lines.append(f"went wrong in the run and does so again: {attempts}, {losses}, {refusals}")
+    if result.slowed:
+        slow = f"{result.slowed} slow spell{'' if result.slowed == 1 else 's'} of a device"
+        lines.append(f"not repeated: {slow}; calls there cost what they did on average in the run")
     return "\n".join(lines)
 
 

@@ -17,8 +17,8 @@ from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
 from fate.view.explain import decide
 from fate.view.explain_text import explain_text
-from fate.view.trail import Explained
-from fate.view.waits import Held, held
+from fate.view.trail import Explained, explained
+from fate.view.waits import Held, held, spells
 from fate.view.words import sentences
 from fate.workflow.problems import suggest
 
@@ -43,15 +43,15 @@ def explain(
     with Journal.open(path) as journal:
         header, records = journal.header, list(journal.records())
     found, seen = 0, 0
-    for explained in _explained(header, records, stage, every=every):
+    for one in _explained(header, records, stage, every=every):
         seen += 1
-        if explained is None:
+        if one is None:
             continue
         found += 1
         if json_:
-            print(msgspec.json.encode(_as_json(explained)).decode())
+            print(msgspec.json.encode(_as_json(one)).decode())
         else:
-            print(("" if found == 1 else "\n") + explain_text(explained))
+            print(("" if found == 1 else "\n") + explain_text(one))
     if not found:
         raise FateError(_missing(header, stage, seen, _stage_names(records)))
 
@@ -62,6 +62,7 @@ def _explained(
     """Yield the decisions about what `stage` means; None for one that only held it back."""
     setup = setup_of(header)
     devices = tuple(device.id for device in header.cluster.devices)
+    asides = spells(records)
     before: dict[Chunk, list[Held]] = {}
     for decision in decisions(records, setup, check=True):
         for chunk in decision.snapshot.chunks:
@@ -79,18 +80,19 @@ def _explained(
                     weights,
                     decision.drained,
                 )
-                yield Explained(decision=table, held=tuple(waits) if started else ())
+                yield explained(table, tuple(waits) if started else (), asides)
             else:
                 yield None
             step = held(decision.plan, devices, chunk, decision.at_s, decision.snapshot.version)
             waits.append(step)
 
 
-def _as_json(explained: Explained) -> dict[str, Any]:
+def _as_json(one: Explained) -> dict[str, Any]:
     return {
-        **msgspec.to_builtins(explained.decision),
-        "words": sentences(explained.decision),
-        "held": msgspec.to_builtins(explained.held),
+        **msgspec.to_builtins(one.decision),
+        "words": sentences(one.decision),
+        "held": msgspec.to_builtins(one.held),
+        "aside": msgspec.to_builtins(one.aside),
     }
 
 

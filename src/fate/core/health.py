@@ -120,6 +120,7 @@ class Health:
             self._open(d, "busy", reason, until_s)
         elif until_s > breaker.until_s:
             breaker.until_s = until_s
+            self._tell(d)
         return True
 
     def cooled(self, now_s: float) -> bool:
@@ -141,8 +142,19 @@ class Health:
         breaker.state, breaker.fault, breaker.slow = "open", fault, 0
         breaker.reason, breaker.until_s = f"{fault}: {reason}", until_s
         self._states[d].most_calls = 0
-        name = self._states[d].device.id
-        self._outbox.append(Drained(device=name, reason=breaker.reason, until_s=until_s))
+        self._tell(d)
+
+    def aside(self, d: int) -> Drained | None:
+        """Return how it was told that a device is to get nothing; None where it gets work."""
+        breaker, name = self.breakers[d], self._states[d].device.id
+        if breaker.state != "open":
+            return None
+        return Drained(device=name, reason=breaker.reason, until_s=breaker.until_s)
+
+    def _tell(self, d: int) -> None:
+        drained = self.aside(d)
+        assert drained is not None
+        self._outbox.append(drained)
 
     def _close(self, d: int) -> None:
         self.breakers[d] = Breaker()

@@ -231,15 +231,21 @@ class Dropped(Message, frozen=True, kw_only=True):
 
 
 class Drained(Message, frozen=True, kw_only=True):
-    """A device gets no more work: it fails, or is much slower than it should be.
+    """A device gets no more work: it fails, is much slower than it should be, or asks for rest.
 
-    At `until_s` it is tried with one call, earlier where nothing else can do its work. Nothing
-    answers this.
+    `reason` says which of these first: `failing: …`, `slow: …`, `busy: …`. At `until_s` the device
+    is tried with one call, earlier where it fails or is slow and nothing else can do its work. A
+    rest that is prolonged is told of again. Nothing answers this.
     """
 
     device: str
     reason: str
     until_s: float
+
+    @property
+    def rests(self) -> bool:
+        """Whether the device asked to be left alone; neither it nor its work has failed."""
+        return self.reason.startswith("busy: ")
 
 
 class Readmitted(Message, frozen=True, kw_only=True):

@@ -1,12 +1,12 @@
 """Journals: the core fed with recorded events, its commands held against the recorded ones."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fate.core.scheduler import Scheduler
 from fate.domain.errors import ReplayError
 from fate.domain.graph import Chunk
-from fate.domain.messages import Command, Planned, Record, RequestPlan, Resumed
+from fate.domain.messages import Command, Drained, Planned, Record, RequestPlan, Resumed
 from fate.domain.plan import Plan
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Setup, answer, record
@@ -16,14 +16,14 @@ from fate.drivers.setup import Setup, answer, record
 class Decision:
     """A plan as it was taken: what the policy saw, what it answered, which chunks started.
 
-    `drained` devices were there but put aside, for failing or lagging.
+    `drained` devices were there but put aside, for failing or lagging, or at rest: how they were.
     """
 
     at_s: float
     snapshot: Snapshot
     plan: Plan
     started: tuple[Chunk, ...]
-    drained: frozenset[int] = frozenset()
+    drained: Mapping[int, Drained] = field(default_factory=dict[int, Drained])
 
 
 def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
@@ -42,9 +42,10 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
     return core
 
 
-def _drained(core: Scheduler) -> frozenset[int]:
+def _drained(core: Scheduler) -> dict[int, Drained]:
     states = enumerate(core.fleet.devices)
-    return frozenset([d for d, state in states if state.healthy and not state.usable])
+    found = [(d, core.watch.health.aside(d)) for d, state in states if state.healthy]
+    return {d: aside for d, aside in found if aside is not None}
 
 
 def _check(number: int, recorded: Record, commands: Sequence[Command]) -> None:
@@ -67,7 +68,7 @@ def decisions(
     """
     core = setup.scheduler()
     asked: Snapshot | None = None
-    drained = frozenset[int]()
+    drained = dict[int, Drained]()
     for number, recorded in enumerate(records):
         core = _core_of(recorded, core, setup)
         commands = core.handle(recorded.events, recorded.at_s)

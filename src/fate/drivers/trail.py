@@ -16,8 +16,8 @@ from fate.policy.kernel.problem import Weights
 from fate.view.critical import critical_path
 from fate.view.explain import decide
 from fate.view.history import History
-from fate.view.trail import Expected, Explained, Trail, expectations
-from fate.view.waits import Held, held
+from fate.view.trail import Expected, Explained, Trail, expectations, explained
+from fate.view.waits import Aside, Held, held, spells
 
 #: Rows of tables that a page carries at most: the tables of a run of this many calls on one
 #: device, half as many on two.
@@ -46,7 +46,7 @@ def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
     """
     last = history.plans[MOST_PLANS - 1] if len(history.plans) > MOST_PLANS else None
     bars = _bars(setup, history, None if last is None else last.version)
-    gathered = _Gathered(setup, bars)
+    gathered = _Gathered(setup, bars, spells(records))
     notes: list[str] = []
     if last is not None:
         notes.append(
@@ -104,11 +104,11 @@ def _bars(setup: Setup, history: History, last: int | None) -> _Bars:
 class _Gathered:
     """What has been found so far."""
 
-    def __init__(self, setup: Setup, bars: _Bars) -> None:
+    def __init__(self, setup: Setup, bars: _Bars, asides: tuple[Aside, ...]) -> None:
         self.expected: dict[int, Expected] = {}
         self.first: dict[int, Expected] = {}
         self.tables: dict[int, Explained] = {}
-        self._setup, self._bars = setup, bars
+        self._setup, self._bars, self._asides = setup, bars, asides
         self._devices = tuple(device.id for device in setup.cluster.devices)
         self._first: dict[Chunk, Expected] = {}
         self._held: dict[Chunk, list[Held]] = {}
@@ -157,4 +157,5 @@ class _Gathered:
             policy_weights(self._setup, decision.snapshot),
             decision.drained,
         )
-        self.tables[number] = Explained(decision=table, held=tuple(self._held.pop(chunk, ())))
+        held = tuple(self._held.pop(chunk, ()))
+        self.tables[number] = explained(table, held, self._asides)

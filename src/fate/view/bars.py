@@ -6,7 +6,7 @@ import msgspec
 
 from fate.domain.catalog import Cluster
 from fate.domain.graph import Chunk
-from fate.domain.messages import ItemDone
+from fate.domain.messages import Drained, ItemDone
 from fate.view.history import FALLBACK, HOST, ActivityKind, Bar, Outcome, Part, PartKind
 from fate.view.stage_run import StageRun
 
@@ -30,15 +30,16 @@ class Lane:
     """A device, or the host: which rows of each track are taken, and how much of it is busy.
 
     `models` are those that may ever run here; `order` is the latest plan's list for it; `held` are
-    the bytes of each model that is loaded or being loaded. `chain` is when a load or unload last
-    ended here, and why that chain had been started without a plan.
+    the bytes of each model that is loaded or being loaded. `aside` says why it gets no work, if
+    so. `chain` is when a load or unload last ended here, and why that chain had been started
+    without a plan.
     """
 
     id: str
     slots: int
     models: tuple[str, ...]
     healthy: bool = True
-    drained: bool = False
+    aside: Drained | None = None
     calls: int = 0
     others: int = 0
     rows: tuple[list[bool], ...] = field(default_factory=lambda: ([], [], []))

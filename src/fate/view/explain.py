@@ -5,7 +5,7 @@ snapshot the policy saw and the plan it answered with, and prices the chunk on e
 the kernel that planned it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import inf
 
 import msgspec
@@ -14,14 +14,16 @@ from fate.cost.terms import call_seconds
 from fate.domain.catalog import Cluster, Device, Model
 from fate.domain.errors import FateError
 from fate.domain.graph import Chunk
+from fate.domain.messages import Drained
 from fate.domain.plan import Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Bench, Placement, appraise, commit
 from fate.policy.kernel.reference_horizon import horizon
+from fate.view.waits import put_aside
 
 #: Why a device without any free slot, now or later, cannot run a chunk.
-LOST, DRAINED = "lost", "drained: it fails or is too slow"
+LOST = "lost"
 
 
 class ExplainError(FateError):
@@ -107,7 +109,7 @@ def decide(
     plan: Plan,
     chunk: Chunk,
     weights: Weights = Weights(),  # noqa: B008  # immutable
-    drained: frozenset[int] = frozenset(),
+    drained: Mapping[int, Drained] | None = None,
 ) -> Decision:
     """Price a chunk on every device.
 
@@ -117,7 +119,7 @@ def decide(
         plan: what it answered.
         chunk: one of the snapshot's chunks.
         weights: those of the policy, for the regret.
-        drained: devices that were put aside for failing or lagging.
+        drained: devices that were put aside for failing or lagging, or at rest.
     """
     if chunk not in snapshot.chunks:
         raise ExplainError(f"{chunk} was not ready at plan {snapshot.version}; name a later plan")
@@ -130,8 +132,8 @@ def decide(
         for device in range(p.devices)
     )
     options = tuple(
-        msgspec.structs.replace(option, why_not=DRAINED)
-        if device in drained and option.why_not == LOST
+        msgspec.structs.replace(option, why_not=put_aside(drained[device]))
+        if drained and device in drained and option.why_not == LOST
         else option
         for device, option in enumerate(options)
     )

@@ -7,7 +7,7 @@ import msgspec
 from fate.domain.plan import Search
 from fate.view.explain import Decision, Option, Terms
 from fate.view.trail import Explained
-from fate.view.waits import wait_lines
+from fate.view.waits import aside_lines, wait_lines
 from fate.view.words import sentences
 
 #: Columns of prose.
@@ -32,6 +32,9 @@ def explain_text(explained: Explained) -> str:
     waits = wait_lines(explained.held)
     if waits:
         lines += ["", "before that it was held back:", *[f"  {line}" for line in waits]]
+    if explained.aside:
+        lines += ["", "while it was ready:"]
+        lines += [f"  {line}" for line in aside_lines(explained.aside)]
     return "\n".join(lines)
 
 

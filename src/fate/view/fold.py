@@ -152,8 +152,10 @@ class Fold:
             case m.WorkflowEnded():
                 self._workflow_ended(command)
             case m.Drained() | m.Readmitted():
-                self.lanes[command.device].drained = isinstance(command, m.Drained)
-                self._count(drains=int(isinstance(command, m.Drained)))
+                lane = self.lanes[command.device]
+                again = lane.aside is not None and lane.aside.until_s > self.now_s
+                lane.aside = command if isinstance(command, m.Drained) else None
+                self._count(drains=int(lane.aside is not None and not again))
             case m.Cancel() | m.WakeAt():
                 pass
             case _:

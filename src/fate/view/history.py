@@ -21,7 +21,16 @@ PartKind: TypeAlias = Literal["prefill", "decode"]
 Outcome: TypeAlias = Literal["done", "failed", "cancelled", "lost", "interrupted", "running"]
 StageStatus: TypeAlias = Literal["waiting", "ready", "running", "done", "failed", "skipped"]
 IdleReason: TypeAlias = Literal[
-    "lost", "drained", "ended", "loading", "planning", "plan", "memory", "parents", "none"
+    "lost",
+    "drained",
+    "resting",
+    "ended",
+    "loading",
+    "planning",
+    "plan",
+    "memory",
+    "parents",
+    "none",
 ]
 
 #: The device of bars that run on the host: tools.
@@ -41,6 +50,7 @@ IDLE_LABELS: dict[IdleReason, str] = {
     "none": "nothing ready",
     "lost": "device lost",
     "drained": "drained: it fails or is too slow",
+    "resting": "at rest, as its server asks",
     "ended": "ended",
 }
 

@@ -97,8 +97,9 @@ class IdleWatch:
 
     def reason(self, lane: Lane) -> IdleReason:
         """Return why a free slot of a device does nothing at this moment."""
-        if not lane.healthy or lane.drained:
-            return "drained" if lane.healthy else "lost"
+        away = self._away(lane)
+        if away is not None:
+            return away
         if self._stopping or not self._book.open_workflows:
             return "ended"
         if lane.others:
@@ -108,6 +109,14 @@ class IdleWatch:
         if any(self._book.waiting.get(model, 0) > 0 for model in lane.models):
             return "parents"
         return "none"
+
+    def _away(self, lane: Lane) -> IdleReason | None:
+        """Return why a device may not work; None where it may, if only as a trial."""
+        if not lane.healthy:
+            return "lost"
+        if lane.aside is None or lane.aside.until_s <= self._now_s:
+            return None
+        return "resting" if lane.aside.rests else "drained"
 
     def _held(self, lane: Lane) -> IdleReason:
         """Tell a device that has to make room for its next chunk from one that has none."""

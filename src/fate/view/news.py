@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fate.domain import messages as m
 from fate.view.fold import Fold
+from fate.view.waits import put_aside
 
 
 def troubles(fold: Fold, record: m.Record) -> Iterator[str]:
@@ -54,8 +55,7 @@ def _of_command(fold: Fold, command: m.LoggedCommand) -> str:
             name = short(fold, command.instance)
             return f"{name}[{command.item}] is given up: {command.reason}"
         case m.Drained():
-            again = f"tried again at {command.until_s:.1f} s"
-            return f"device {command.device} drained, {again}: {command.reason}"
+            return f"device {command.device} is {put_aside(command)}"
         case m.Readmitted():
             return f"device {command.device} does well again"
         case _:

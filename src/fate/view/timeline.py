@@ -16,7 +16,7 @@ from fate.view.columns import KINDS, OUTCOMES, PARTS, REASONS, Sheet, Texts, run
 from fate.view.explain import Terms
 from fate.view.history import IDLE_LABELS
 from fate.view.trail import Explained
-from fate.view.waits import wait_lines
+from fate.view.waits import aside_lines, wait_lines
 from fate.view.words import TERM_NAMES, sentences
 
 #: In the order in which the page runs them.
@@ -83,7 +83,7 @@ def table_of(explained: Explained) -> dict[str, Any]:
     return {
         "decision": _short(msgspec.to_builtins(explained.decision)),
         "words": sentences(explained.decision),
-        "waits": wait_lines(explained.held),
+        "waits": [*wait_lines(explained.held), *aside_lines(explained.aside)],
     }
 
 

@@ -3,7 +3,7 @@
 `drivers.trail` recomputes them from a journal.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 import msgspec
 
@@ -13,7 +13,7 @@ from fate.domain.plan import Plan
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Weights, plain
 from fate.view.explain import Decision, indices, walk
-from fate.view.waits import Held
+from fate.view.waits import Aside, Held
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,10 +26,24 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision with the plans before it that left the same chunk waiting."""
+    """A decision with the plans before it that left the same chunk waiting.
+
+    `aside` are spells in which a device got no work while the chunk was ready.
+    """
 
     decision: Decision
     held: tuple[Held, ...] = ()
+    aside: tuple[Aside, ...] = ()
+
+
+def explained(decision: Decision, held: tuple[Held, ...], asides: Iterable[Aside]) -> Explained:
+    """Return a decision with what kept its chunk waiting: plans, and devices put aside."""
+    ready_s = decision.at_s - decision.waited_s
+    return Explained(
+        decision=decision,
+        held=held,
+        aside=tuple([a for a in asides if a.start_s < decision.at_s and a.end_s > ready_s]),
+    )
 
 
 class Trail(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from itertools import groupby
 import msgspec
 
 from fate.domain.graph import Chunk
+from fate.domain.messages import DeviceLost, Drained, Readmitted, Record
 from fate.domain.plan import Plan
 
 
@@ -21,6 +22,59 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None
     position: int = 0
     ahead: str = ""
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """A spell in which a device got no work though it was there, and why."""
+
+    device: str
+    start_s: float
+    end_s: float
+    why: Drained
+
+
+def put_aside(why: Drained) -> str:
+    """Return why a device gets no work, in words: the fault, until when, what was said."""
+    fault, _, reason = why.reason.partition(": ")
+    if why.rests:
+        return f"at rest until {why.until_s:.1f} s, as its server asks: {reason}"
+    what = {"slow": "is too slow", "failing": "fails"}.get(fault)
+    return f"drained until {why.until_s:.1f} s: " + (f"it {what}: {reason}" if what else why.reason)
+
+
+def spells(records: Iterable[Record]) -> tuple[Aside, ...]:
+    """Return the spells in which devices were put aside; each ends when they may be tried."""
+    found: list[Aside] = []
+    since: dict[str, tuple[float, Drained]] = {}
+
+    def end(device: str, now_s: float) -> None:
+        start_s, why = since.pop(device, (0.0, None))
+        if why is not None:
+            end_s = min(now_s, why.until_s)
+            found.append(Aside(device=device, start_s=start_s, end_s=end_s, why=why))
+
+    now_s = 0.0
+    for record in records:
+        now_s = record.at_s
+        for event in record.events:
+            if isinstance(event, DeviceLost):
+                end(event.device, now_s)
+        for command in record.commands:
+            if isinstance(command, Drained | Readmitted):
+                end(command.device, now_s)
+            if isinstance(command, Drained):
+                since[command.device] = now_s, command
+    for device in list(since):
+        end(device, now_s)
+    return tuple(sorted(found, key=lambda spell: spell.start_s))
+
+
+def aside_lines(asides: Iterable[Aside]) -> list[str]:
+    """Return a line for each spell."""
+    return [
+        f"{spell.start_s:.2f} to {spell.end_s:.2f} s: {spell.device} was {put_aside(spell.why)}"
+        for spell in asides
+    ]
 
 
 def held(plan: Plan, devices: tuple[str, ...], chunk: Chunk, at_s: float, version: int) -> Held:

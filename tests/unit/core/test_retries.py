@@ -124,13 +124,30 @@ def test_a_device_that_asks_to_wait_is_left_alone_as_long() -> None:
     until_s = hand.now_s + 30.0
     drained = hand.one(Drained)
     assert (drained.device, drained.until_s) == ("d0", until_s)
-    assert drained.reason == "busy: slow down"
+    assert drained.reason == "busy: slow down" and drained.rests
     entry = hand.core.lifecycle.pool.get(first("w", "notes", 0, 2))
     assert entry is not None and not entry.avoid
     assert hand.core.fleet.free_slots(0) == 0 and hand.core.fleet.free_slots(1) > 0
     hand.send(Woke(at_s=until_s), at_s=until_s)
     assert hand.core.fleet.free_slots(0) == 1
     hand.none(WorkflowEnded)
+
+
+def test_a_rest_that_is_prolonged_is_told_again() -> None:
+    """By another call that was refused: views know until when it is."""
+    hand, call = mapping(max_attempts=1)
+    other = Failed(activity=call.activity, reason="slow down", wait_s=5.0)
+    hand.send(other)
+    first_s = hand.one(Drained).until_s
+    health = hand.core.watch.health
+    assert not health.rest(0, 400.0, "slow down", hand.now_s)
+    assert health.rest(0, 2.0, "slow down", hand.now_s)
+    aside = health.aside(0)
+    assert aside is not None and aside.until_s == first_s and health.aside(1) is None
+    assert health.rest(0, 9.0, "slow down", hand.now_s)
+    hand.send(Woke(at_s=hand.now_s))
+    told = hand.one(Drained)
+    assert told.until_s == hand.now_s + 9.0 and told.rests
 
 
 def test_the_only_device_is_not_tried_before_it_said() -> None:

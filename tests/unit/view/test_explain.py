@@ -1,6 +1,6 @@
 """A decision recomputed from its snapshot and plan."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -9,6 +9,7 @@ from tests.strategies import Box, Kind, Node, make_snapshot, snapshots
 
 from fate.domain.catalog import Cluster, Device, Model
 from fate.domain.graph import Chunk
+from fate.domain.messages import Drained, Readmitted, Record, Woke
 from fate.domain.plan import Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.greedy import greedy_plan
@@ -16,8 +17,10 @@ from fate.policy.kernel.problem import Weights, plain
 from fate.policy.kernel.reference import replay
 from fate.view.explain import Decision, ExplainError, decide
 from fate.view.explain_text import explain_text
+from fate.view.timeline import table_of
 from fate.view.trail import Explained
-from fate.view.waits import Held
+from fate.view.trail import explained as waiting
+from fate.view.waits import Held, spells
 
 MODELS = (Kind(bytes=60, load_s=8.0, unload_s=1.0), Kind(bytes=60, load_s=4.0, unload_s=0.5))
 
@@ -41,7 +44,7 @@ def explained(
     boxes: Sequence[Box],
     *orders: Sequence[int],
     chunk: int = 0,
-    drained: Sequence[int] = (),
+    drained: Mapping[int, Drained] | None = None,
 ) -> Decision:
     """Explain one chunk of a hand-made plan."""
     snapshot = make_snapshot(nodes, boxes, MODELS, contents=[(("m0", 0), ("system", 60))])
@@ -50,9 +53,7 @@ def explained(
         orders=tuple(tuple(snapshot.chunks[node] for node in order) for order in orders),
         search=Search(base="late-eft", moves=13, solver="SKIPPED"),
     )
-    return decide(
-        named(snapshot), snapshot, plan, snapshot.chunks[chunk], drained=frozenset(drained)
-    )
+    return decide(named(snapshot), snapshot, plan, snapshot.chunks[chunk], drained=drained)
 
 
 def test_terms_of_a_warm_and_a_cold_device() -> None:
@@ -110,9 +111,41 @@ def test_devices_that_cannot_run_a_chunk_say_why() -> None:
 def test_a_device_that_is_put_aside_is_not_called_lost() -> None:
     """Both have no slot free, now or later; which one it is the plan's snapshot does not say."""
     gone = Box(free_in=(float("inf"),))
-    decision = explained([Node()], [Box(), gone, gone], [0], [], [], drained=(1,))
-    reasons = [option.why_not for option in decision.options]
-    assert reasons == ["", "drained: it fails or is too slow", "lost"]
+    slow = Drained(device="d1", reason="slow: an item took 9 times as long", until_s=12.0)
+    busy = Drained(device="d2", reason="busy: 429; it asks to wait 30 s", until_s=31.0)
+    aside = {1: slow, 2: busy}
+    decision = explained([Node()], [Box(), gone, gone, gone], [0], [], [], [], drained=aside)
+    assert [option.why_not for option in decision.options] == [
+        "",
+        "drained until 12.0 s: it is too slow: an item took 9 times as long",
+        "at rest until 31.0 s, as its server asks: 429; it asks to wait 30 s",
+        "lost",
+    ]
+
+
+def test_what_waits_for_a_device_at_rest_says_so() -> None:
+    """Rests and drains that overlap the time in which the chunk was ready, until each ended."""
+    busy = Drained(device="d1", reason="busy: 429; it asks to wait 3 s", until_s=4.0)
+    longer = Drained(device="d1", reason="busy: 429; it asks to wait 3 s", until_s=6.0)
+    slow = Drained(device="d0", reason="slow: an item took long", until_s=30.0)
+    records = [
+        Record(at_s=1.0, events=(), commands=(busy,)),
+        Record(at_s=3.0, events=(), commands=(longer,)),
+        Record(at_s=6.0, events=(Woke(at_s=6.0),), commands=(slow,)),
+        Record(at_s=8.0, events=(), commands=(Readmitted(device="d0"),)),
+    ]
+    asides = spells(records)
+    assert [(a.device, a.start_s, a.end_s) for a in asides] == [
+        ("d1", 1.0, 3.0),
+        ("d1", 3.0, 6.0),
+        ("d0", 6.0, 8.0),
+    ]
+    decision = explained([Node()], [Box()], [0])
+    decision = msgspec.structs.replace(decision, at_s=6.0, waited_s=2.5)
+    text = explain_text(waiting(decision, (), asides))
+    assert "while it was ready:\n  3.00 to 6.00 s: d1 was at rest until 6.0 s, as its" in text
+    assert "d0 was" not in text and "1.00 to" not in text
+    assert table_of(waiting(decision, (), asides))["waits"] != []
 
 
 def test_a_chunk_in_no_list_was_left_waiting() -> None:

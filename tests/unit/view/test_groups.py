@@ -196,9 +196,13 @@ def test_kv_states_and_interruptions_are_counted(cluster: Cluster) -> None:
     last = log.history.bars[-1]
     assert (last.outcome, last.reason, counts.failed_attempts) == ("interrupted", "killed", 0)
     assert log.fold.lanes["d0"].held == {}
-    log.add(m.Drained(device="d1", reason="too slow", until_s=30.0))
+    log.add(m.Drained(device="d1", reason="busy: 429", until_s=30.0))
+    log.add(m.Drained(device="d1", reason="busy: 429", until_s=40.0))
+    assert log.fold.idle.reason(log.fold.lanes["d1"]) == "resting"
     log.add(m.Readmitted(device="d1"))
     assert log.history.counts.drains == 1
+    log.add(m.Drained(device="d1", reason="slow: an item took long", until_s=50.0))
+    assert log.fold.idle.reason(log.fold.lanes["d1"]) == "drained"
 
 
 def test_the_report_names_what_is_unusual(cluster: Cluster) -> None:
