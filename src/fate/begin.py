@@ -1,6 +1,7 @@
 """A run that begins: what is known, open engines, a prediction, and then the work itself."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,13 @@ from fate.session import (
     run_job,
 )
 
-#: Runs with more stages than this are not predicted: the prediction would take as long as they.
-_MAX_PREDICTED_STAGES = 2_000
+#: Runs with more stages than this are not predicted, nor those whose prediction takes longer than
+#: the second [s]: the work is not to wait for it (many items, or kernels that are not compiled).
+_MAX_PREDICTED_STAGES, MAX_PREDICTING_S = 2_000, 5.0
+
+
+class _TakesLongError(Exception):
+    """A prediction is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,16 @@ async def begin(
 
 
 def predict(graphs: Sequence[Graph], setup: Setup) -> float | None:
-    """Return the makespan expected before anything starts [s]; None for very large jobs."""
+    """Return the makespan expected before anything starts [s]; None where that takes too long."""
     if sum(len(graph.stages) for graph in graphs) > _MAX_PREDICTED_STAGES:
         return None
-    return simulate([(0.0, graph) for graph in graphs], setup).makespan_s
+    until_s = time.monotonic() + MAX_PREDICTING_S
+
+    def in_time(_: Record) -> None:
+        if time.monotonic() > until_s:
+            raise _TakesLongError
+
+    try:
+        return simulate([(0.0, graph) for graph in graphs], setup, on_record=in_time).makespan_s
+    except _TakesLongError:
+        return None
