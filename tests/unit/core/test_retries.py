@@ -144,10 +144,11 @@ def test_a_rest_that_is_prolonged_is_told_again() -> None:
     assert health.rest(0, 2.0, "slow down", hand.now_s)
     aside = health.aside(0)
     assert aside is not None and aside.until_s == first_s and health.aside(1) is None
+    until_s = hand.now_s + 9.0
     assert health.rest(0, 9.0, "slow down", hand.now_s)
     hand.send(Woke(at_s=hand.now_s))
     told = hand.one(Drained)
-    assert told.until_s == hand.now_s + 9.0 and told.rests
+    assert told.until_s == until_s and told.rests
 
 
 def test_the_only_device_is_not_tried_before_it_said() -> None:
