@@ -1,7 +1,7 @@
 // Draws the lanes as seen through the chart's view; what is under a pixel is not drawn twice.
 
 const TINY_BAR = 4;
-const SHADES = {lost: "bad", drained: "drained", resting: "held", memory: "memory", plan: "held", planning: "planning"};
+const SHADES = {lost: "bad", drained: "drained", resting: "drained", memory: "memory", plan: "held", planning: "planning"};
 
 class Picture {
   constructor(chart) {
