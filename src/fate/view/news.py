@@ -55,7 +55,8 @@ def _of_command(fold: Fold, command: m.LoggedCommand) -> str:
             name = short(fold, command.instance)
             return f"{name}[{command.item}] is given up: {command.reason}"
         case m.Drained():
-            return f"device {command.device} is {put_aside(command)}"
+            text = put_aside(command)  # of a rest the failure before it has said the reason
+            return f"device {command.device} is {text.split(': ')[0] if command.rests else text}"
         case m.Readmitted():
             return f"device {command.device} does well again"
         case _:

@@ -66,7 +66,7 @@ def _unusual(summary: Summary) -> list[str]:
         (summary.moves, f"moved ({summary.moved_bytes / 1e6:.1f} MB)"),
         (summary.failed_attempts, "attempts failed"),
         (summary.device_losses, "devices lost"),
-        (summary.drains, "devices drained"),
+        (summary.drains, "devices drained or at rest"),
         (summary.interruptions, "interruptions"),
     )
     found = [f"{count} {what}" for count, what in figures if count]

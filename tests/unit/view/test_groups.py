@@ -12,6 +12,7 @@ from fate.domain.graph import Chunk, Graph, Scope, Stage, place_stages
 from fate.view.fold import Fold
 from fate.view.history import History
 from fate.view.metrics import summary
+from fate.view.news import troubles
 from fate.view.report import render
 
 STUDY = Stage(
@@ -224,3 +225,14 @@ def test_a_workflow_that_ends_leaves_nothing_waiting(cluster: Cluster, status: A
     log.add(m.WorkflowEnded(workflow="w", status=status))
     assert not any(log.fold.book.waiting.values())
     assert not any(log.fold.book.ready.values())
+
+
+def test_news_of_a_rest_leave_the_reason_to_the_failure_before_it(cluster: Cluster) -> None:
+    """Those of a drain have it."""
+    fold = Log(cluster, stage("notes", "a")).fold
+    rest = m.Drained(device="d1", reason="busy: 429: wait", until_s=30.0)
+    slow = m.Drained(device="d0", reason="slow: an item took long", until_s=9.0)
+    assert list(troubles(fold, m.Record(at_s=1.0, events=(), commands=(rest, slow)))) == [
+        "device d1 is at rest until 30.0 s, as its server asks",
+        "device d0 is drained until 9.0 s: it is too slow: an item took long",
+    ]
