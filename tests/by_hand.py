@@ -42,10 +42,13 @@ class ByHand:
         *,
         eager: bool = False,
         measured: bool = False,
+        slowdown: Any = None,
         **options: Any,
     ) -> None:
         self.cluster = on or cluster()
         known = profile(self.cluster)
+        if slowdown:
+            known = replace(known, slowdown=slowdown)
         if measured:
             known = replace(known, source="declared")
         self.core = Scheduler(self.cluster, known, SchedulerOptions(**options), eager=eager)

@@ -58,7 +58,9 @@ class Box(msgspec.Struct, kw_only=True):
 
     `resident` maps models to what their sequence slots hold (positions of contents, -1 empty);
     the first is the least recently used. `parked` maps other models to what comes back with them;
-    `parks` says whether evictions keep contents, `copy_s` what a copy takes per token held.
+    `parks` says whether evictions keep contents, `copy_s` what a copy takes per token held. What
+    runs in each slot `uses` a (model, sequence), and its call `begins` in so many seconds, gathers
+    and works; loads and unloads end in `settled_in` seconds.
     """
 
     free_in: tuple[float, ...] = (0.0,)
@@ -67,6 +69,9 @@ class Box(msgspec.Struct, kw_only=True):
     memory: int = 100
     sequences: int = 2
     running: tuple[int, ...] = ()
+    uses: tuple[tuple[int, int], ...] = ()
+    begins: tuple[tuple[float, float, float], ...] = ()
+    settled_in: dict[int, float] = {}
     speed: float = 1.0
     parks: bool = False
     parked: dict[int, tuple[int, ...]] = {}
@@ -269,7 +274,31 @@ def _devices(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> di
         "copy_s": np.array([[d.copy_s for _ in models] for d in devices], np.float64),
         "parks": np.array([[int(d.parks) for _ in models] for d in devices], np.uint8),
         "running_instance": running,
+        **_running(devices, models, now_s),
         "slowdown": np.tile(1.0 + 0.5 * np.arange(slots), (len(devices), 1)),
+    }
+
+
+def _running(devices: Sequence[Box], models: Sequence[Kind], now_s: float) -> dict[str, Any]:
+    slots = max(len(d.free_in) for d in devices)
+    used = np.full((len(devices), slots, 2), -1, np.int32)
+    begins = np.zeros((len(devices), slots, 3))
+    settled = np.zeros((len(devices), len(models)))
+    for d, box in enumerate(devices):
+        for slot, use in enumerate(box.uses):
+            used[d, slot] = use
+        for slot, (begins_in, *rest) in enumerate(box.begins):
+            begins[d, slot] = (now_s + begins_in, *rest)
+        for model, seconds in box.settled_in.items():
+            settled[d, model] = now_s + seconds
+    return {
+        "running_model": np.ascontiguousarray(used[..., 0]),
+        "running_sequence": np.ascontiguousarray(used[..., 1]),
+        "call_at_s": np.ascontiguousarray(begins[..., 0]),
+        "call_gather_s": np.ascontiguousarray(begins[..., 1]),
+        "call_work_s": np.ascontiguousarray(begins[..., 2]),
+        "settled_at_s": settled,
+        "loader_at_s": settled.max(axis=1, initial=0.0),
     }
 
 
@@ -354,6 +383,26 @@ def _contents(draw: st.DrawFn, models: int) -> list[Keys]:
 
 
 @st.composite
+def _running_calls(
+    draw: st.DrawFn, free_in: tuple[float, ...], models: list[int], sequences: int
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[float, float, float], ...]]:
+    """Draw what runs in the slots of a device; some of it is still to begin."""
+    uses: list[tuple[int, int]] = []
+    begins: list[tuple[float, float, float]] = []
+    for seconds in free_in:
+        busy = seconds > 0.0 and bool(models)
+        uses.append((draw(st.sampled_from(models)) if busy else -1, -1))
+        if busy and sequences:
+            uses[-1] = (uses[-1][0], draw(st.integers(-1, sequences - 1)))
+        later = busy and len(free_in) > 1 and draw(st.booleans())
+        gather_s = draw(st.sampled_from([0.0, seconds / 4]))
+        begins.append(
+            (seconds / 2, gather_s, seconds / 2 - gather_s) if later else (-1.0, 0.0, 0.0)
+        )
+    return tuple(uses), tuple(begins)
+
+
+@st.composite
 def _boxes(draw: st.DrawFn, models: list[Kind], contents: list[Keys]) -> list[Box]:
     boxes: list[Box] = []
     for _ in range(draw(st.integers(1, 4))):
@@ -374,6 +423,8 @@ def _boxes(draw: st.DrawFn, models: list[Kind], contents: list[Keys]) -> list[Bo
             m: tuple(draw(st.lists(held, min_size=sequences, max_size=sequences))) for m in away
         }
         blocks = draw(st.booleans())
+        free_in = tuple(draw(st.lists(_seconds(), min_size=1, max_size=3)))
+        uses, begins = draw(_running_calls(free_in, list(resident), sequences))
         boxes.append(
             Box(
                 cache=draw(st.sampled_from([50, 150, 1000])) if blocks else 0,
@@ -381,7 +432,10 @@ def _boxes(draw: st.DrawFn, models: list[Kind], contents: list[Keys]) -> list[Bo
                 parks=parks,
                 copy_s=draw(st.sampled_from([np.inf, 0.0, 1e-4])),
                 parked=parked,
-                free_in=tuple(draw(st.lists(_seconds(), min_size=1, max_size=3))),
+                free_in=free_in,
+                uses=uses,
+                begins=begins,
+                settled_in=draw(st.dictionaries(st.integers(0, len(models) - 1), _seconds())),
                 resident=resident,
                 pinned=tuple(m for m in resident if draw(st.integers(0, 9)) == 0),
                 memory=memory,

@@ -14,7 +14,8 @@ from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Policy
 from fate.policy.kernel.problem import Weights, plain
-from fate.policy.kernel.reference import appraise, benches
+from fate.policy.kernel.reference import appraise
+from fate.policy.kernel.reference_state import benches
 from fate.registry import BUILTIN, build
 
 every_policy = pytest.mark.parametrize("name", sorted(BUILTIN["policy"]))

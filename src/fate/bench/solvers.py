@@ -30,8 +30,9 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.fate import cpsat
 from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights, plain
-from fate.policy.kernel.reference import Orders, appraise, benches
+from fate.policy.kernel.reference import Orders, appraise
 from fate.policy.kernel.reference_plans import MIN_MIN
+from fate.policy.kernel.reference_state import benches
 
 SIZES = (8, 16, 32, 64, 128)
 DEVICES = 8

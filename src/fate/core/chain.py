@@ -47,6 +47,8 @@ class Chain:
     `cached` are the prompt tokens that its sequence holds without a move, `source` is the state
     that a move brings, `holding` whether it is kept for this chain where it is. `gather_s` is how
     long its call takes to gather the outputs of parents on other devices, before its first item.
+    `concurrency` counts the calls that ran on the device when its own began, itself among them,
+    and `slowed` is the factor on its work that comes of them.
     """
 
     device: int
@@ -57,6 +59,7 @@ class Chain:
     activity: ActivityId | None = None
     step_since_s: float = 0.0
     concurrency: int = 1
+    slowed: float = 1.0
     items_done: int = 0
     cancelling: bool = False
     cached: int = 0
@@ -69,16 +72,28 @@ class Chain:
         at_work = self.steps[0].kind in ("call", "tool")
         return self.chunk is not None and at_work and self.chunk.start <= item < self.chunk.stop
 
-    def expected_end_s(self, now_s: float) -> float:
-        """Return when the chain is expected to end, always after `now_s`."""
-        gather = 0.0 if self.items_done else self.gather_s
-        left = sum(step.expected_s for step in self.steps) + gather
-        if self.activity is None:
-            return now_s + max(left, 1e-6)
+    def step_end_s(self, now_s: float) -> float:
+        """Return when the current activity is expected to end, always after `now_s`."""
         step = self.steps[0]
-        whole, later = step.expected_s, left - step.expected_s
+        whole = step.expected_s
         if step.kind == "call" and self.chunk is not None:
             items = self.chunk.stop - self.chunk.start
-            whole = gather + step.expected_s * (items - self.items_done) / items
-            later -= gather
-        return max(self.step_since_s + later + whole, now_s + _OVERRUN * whole + 1e-6)
+            gather = 0.0 if self.items_done else self.gather_s
+            whole = gather + step.expected_s * self.slowed * ((items - self.items_done) / items)
+        end_s = self.step_since_s + whole
+        return end_s if end_s > now_s else now_s + _OVERRUN * whole + 1e-6
+
+    def expected_end_s(self, now_s: float) -> float:
+        """Return when the chain is expected to end, always after `now_s`.
+
+        What is behind its current activity takes as long as if it were alone on its device, see
+        `foretold` for more.
+        """
+        left = sum([step.expected_s for step in self.steps])
+        if self.activity is None:
+            return now_s + max(left + self.gather_s, 1e-6)
+        step = self.steps[0]
+        later = left - step.expected_s
+        if step.kind != "call":
+            later += self.gather_s
+        return self.step_end_s(now_s) + later

@@ -67,6 +67,11 @@ class Fleet:
         used = [c for c in self.chains if c.device == d and c.chunk is not None]
         return max(state.most_calls - len(used), 0)
 
+    def slowdown(self, d: int, calls: int) -> float:
+        """Return the factor on the work of a call that begins with so many on its device."""
+        factors = self.estimator.tables().slowdown[d]
+        return float(factors[min(calls, len(factors)) - 1])
+
     def tool_slots(self) -> int:
         """Host slots that are free for tools."""
         return self.cluster.tool_slots - sum(1 for c in self.chains if c.device == HOST)
@@ -262,6 +267,7 @@ class Fleet:
         if step.kind == "call":
             calls = [c for c in self.chains if c.device == chain.device and c.activity is not None]
             chain.concurrency = sum(1 for c in calls if c.steps[0].kind == "call")
+            chain.slowed = self.slowdown(chain.device, chain.concurrency)
         self.outbox.append(command)
 
     def _loader_busy(self, d: int) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fate.core.fleet import Fleet
+from fate.core.foretold import Foretold
 from fate.core.instances import Instance
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
@@ -87,7 +87,7 @@ def look_near(nodes: Nodes, lifecycle: Lifecycle, options: SchedulerOptions) -> 
 
 
 def look_everywhere(
-    nodes: Nodes, lifecycle: Lifecycle, fleet: Fleet, options: SchedulerOptions, now_s: float
+    nodes: Nodes, lifecycle: Lifecycle, running: Foretold, options: SchedulerOptions, now_s: float
 ) -> None:
     """Add every stage that is not ready, by age, up to a number, with every edge."""
     rows_of: dict[int, list[int]] = {}
@@ -104,7 +104,7 @@ def look_everywhere(
         ]
         for owner in nodes.owners
     ]
-    nodes.released_at_s = _released(nodes, lifecycle, fleet, rows_of, now_s)
+    nodes.released_at_s = _released(nodes, lifecycle, running, rows_of, now_s)
 
 
 def _add_parts(nodes: Nodes, lifecycle: Lifecycle, instance: Instance) -> list[int]:
@@ -123,7 +123,7 @@ def _add_parts(nodes: Nodes, lifecycle: Lifecycle, instance: Instance) -> list[i
 def _released(
     nodes: Nodes,
     lifecycle: Lifecycle,
-    fleet: Fleet,
+    running: Foretold,
     rows_of: dict[int, list[int]],
     now_s: float,
 ) -> list[float]:
@@ -139,9 +139,9 @@ def _released(
                 end_s = at_s + _between_s(instance, child)
                 released_at_s[row] = max(released_at_s[row], end_s)
 
-    for chain in fleet.chains:
+    for chain, expected in running.chains.items():
         if chain.chunk is not None:
-            release(lifecycle.instances[chain.chunk.instance], chain.expected_end_s(now_s))
+            release(lifecycle.instances[chain.chunk.instance], expected.end_s)
     for chunk in lifecycle.ready.tools:
         tool = lifecycle.instances[chunk.instance]
         release(tool, now_s + tool.own_s)

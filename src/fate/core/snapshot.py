@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from fate.core.fleet import Fleet
+from fate.core.foretold import Foretold, foretell
 from fate.core.lifecycle import Lifecycle
 from fate.core.nodes import (
     Edge,
@@ -76,10 +77,11 @@ class SnapshotBuilder:
         self, version: int, now_s: float, *, whole_frontier: bool, lookahead: Lookahead
     ) -> Snapshot:
         """Return a snapshot; `whole_frontier` lifts the frontier's bound (early binding)."""
-        nodes = self._nodes(lookahead, now_s, whole=whole_frontier)
+        running = foretell(self._fleet, now_s)
+        nodes = self._nodes(lookahead, now_s, running, whole=whole_frontier)
         works = nodes.works
         state, rows = self._state()
-        free_at_s, running = self._slots_now(now_s)
+        slots = self._slots_now(now_s, running)
         tables = self._fleet.estimator.tables()
         model, instance, workflow = _integers(nodes)
         return Snapshot(
@@ -100,16 +102,19 @@ class SnapshotBuilder:
             **self._prefixes(works, rows),
             **self._moved(works, model),
             waited_s=np.array([now_s - ready.since_s for ready in nodes.frontier], np.float64),
-            **columns(nodes.frontier, nodes.owners[: len(nodes.frontier)], now_s, len(free_at_s)),
+            **columns(
+                nodes.frontier, nodes.owners[: len(nodes.frontier)], now_s, len(self._memory)
+            ),
             must_start=np.array([r.overdue_at_s <= now_s for r in nodes.frontier], np.uint8),
             **_csr(nodes.edges),
-            free_at_s=free_at_s,
+            **slots,
             **state,
             pinned=self._pinned,
             footprint_bytes=self._footprint,
             memory_bytes=self._memory,
             parks=self._fleet.parking.table | self._outlives,
-            running_instance=running,
+            settled_at_s=running.settled_at_s,
+            loader_at_s=running.loader_at_s,
             load_s=tables.load_s,
             unload_s=tables.unload_s,
             prefill=tables.prefill,
@@ -118,13 +123,15 @@ class SnapshotBuilder:
             slowdown=tables.slowdown,
         )
 
-    def _nodes(self, lookahead: Lookahead, now_s: float, *, whole: bool) -> Nodes:
+    def _nodes(
+        self, lookahead: Lookahead, now_s: float, running: Foretold, *, whole: bool
+    ) -> Nodes:
         """The frontier, bounded unless the policy wants all of it, and what is ahead of it."""
         pool = self._lifecycle.pool
         bound = self._options.visible_max if lookahead == "all" else self._bound
         nodes = ready_nodes(pool.frontier(len(pool) if whole else bound, now_s), self._lifecycle)
         if lookahead == "all":
-            look_everywhere(nodes, self._lifecycle, self._fleet, self._options, now_s)
+            look_everywhere(nodes, self._lifecycle, running, self._options, now_s)
         else:
             look_near(nodes, self._lifecycle, self._options)
         return nodes
@@ -236,23 +243,37 @@ class SnapshotBuilder:
         moved, move_s = (np.ascontiguousarray(table[:, :, i]) for i in range(2))
         return {"moved": moved, "move_s": move_s}
 
-    def _slots_now(self, now_s: float) -> tuple[F64, I32]:
-        """When each compute slot is free, and the instance that holds it."""
+    def _slots_now(self, now_s: float, running: Foretold) -> dict[str, F64 | I32]:
+        """What each compute slot runs, when its call begins, and when the slot is free."""
         fleet = self._fleet
-        free_at_s = np.full((len(fleet.devices), self._slots), np.inf)
-        running = np.full((len(fleet.devices), self._slots), -1, np.int32)
-        taken = [0] * len(fleet.devices)
+        shape = (len(fleet.devices), self._slots)
+        free_at_s, ids = np.full(shape, np.inf), np.full((3, *shape), -1, np.int32)
+        begins, taken = np.zeros((3, *shape)), [0] * shape[0]
         for d, state in enumerate(fleet.devices):
             if state.usable:
                 free_at_s[d, : state.most_calls] = now_s
-        for chain in fleet.chains:
-            if chain.device >= 0 and chain.chunk is not None and fleet.devices[chain.device].usable:
-                slot = taken[chain.device]
-                taken[chain.device] += 1
-                free_at_s[chain.device, slot] = chain.expected_end_s(now_s)
-                number = self._lifecycle.instances[chain.chunk.instance].number
-                running[chain.device, slot] = number
-        return free_at_s, running
+        for chain, expected in running.chains.items():
+            d = chain.device
+            if d < 0 or chain.chunk is None or not fleet.devices[d].usable:
+                continue
+            slot = taken[d]
+            taken[d] += 1
+            free_at_s[d, slot] = expected.end_s
+            number = self._lifecycle.instances[chain.chunk.instance].number
+            ids[:, d, slot] = number, fleet.models[chain.steps[-1].model], chain.sequence
+            if expected.call_at_s > now_s:
+                begins[:, d, slot] = expected.call_at_s, expected.gather_s, expected.work_s
+        instance, model, sequence = ids
+        call_at_s, gather_s, work_s = begins
+        return {
+            "free_at_s": free_at_s,
+            "running_instance": instance,
+            "running_model": model,
+            "running_sequence": sequence,
+            "call_at_s": call_at_s,
+            "call_gather_s": gather_s,
+            "call_work_s": work_s,
+        }
 
 
 def no_content(cluster: Cluster, sequences: int) -> I32:

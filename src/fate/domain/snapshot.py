@@ -92,6 +92,14 @@ class Snapshot:
         content_used_at: [D, M, K] i64 logical time of the slot's last use.
         parks: [D, M] u1 an eviction keeps the contents: they are saved and come back.
         running_instance: [D, S] i32 instance running in each slot, -1 none.
+        running_model, running_sequence: [D, S] i32 what is in use in each slot; -1 none.
+        call_at_s: [D, S] f64 when the call of what runs in a slot begins, behind its loads and
+            moves; <= now_s has begun. What runs at once then decides how long it takes:
+        call_gather_s, call_work_s: [D, S] f64 its seconds of gathering, and of prefill and decode
+            on its own, from then on; 0 once it has begun.
+        settled_at_s: [D, M] f64 when the load under way ends of a model that is `resident`, or the
+            unload of one that is not; <= now_s without any.
+        loader_at_s: [D] f64 when the loader has done what it has to do.
 
     Costs (estimates, conditional on the state through the arrays above):
         load_s, unload_s: [D, M] f64; inf where the device cannot run the model.
@@ -160,6 +168,13 @@ class Snapshot:
     content_used_at: I64
     parks: U8
     running_instance: I32
+    running_model: I32
+    running_sequence: I32
+    call_at_s: F64
+    call_gather_s: F64
+    call_work_s: F64
+    settled_at_s: F64
+    loader_at_s: F64
 
     load_s: F64
     unload_s: F64

@@ -89,7 +89,7 @@ def project(frozen: bytes, policy: Policy, now_s: float, cpu_s: float = float("i
         if time.thread_time() > stop_s:
             raise TooSlowError("the projection takes longer than it may")
 
-    simulation = Simulation(core, policy, _world(core))
+    simulation = Simulation(core, policy, _world(core, now_s))
     for instance in core.lifecycle.instances.values():
         if instance.status == "expanding":
             simulation.push(now_s, simulation.world.expand(Expand(instance=instance.id)))
@@ -100,8 +100,8 @@ def project(frozen: bytes, policy: Policy, now_s: float, cpu_s: float = float("i
     return max(simulation.run(check).makespan_s, now_s)
 
 
-def _world(core: Scheduler) -> World:
-    """Return a world that is as the core believes: its costs, its instances, its caches."""
+def _world(core: Scheduler, now_s: float) -> World:
+    """Return a world that is as the core believes: its costs, instances, caches and calls."""
     profile = core.estimator.profile("learned so far")
     world = World(core.fleet.cluster, Truth(profile=profile), seed=0)
     for instance in core.lifecycle.instances.values():
@@ -124,6 +124,9 @@ def _world(core: Scheduler) -> World:
                 world.physics.fill(state.device.id, model, number, slot.path)
         _fill_disk(world, state)
     for chain in core.fleet.chains:
+        if chain.activity is not None and chain.steps[0].kind == "call":
+            device = core.fleet.devices[chain.device].device.id
+            world.occupy(device, chain.expected_end_s(now_s))
         if chain.holding and chain.source is not None and chain.steps[0].kind == "move":
             device = core.fleet.devices[chain.device].device.id
             world.physics.fill(device, chain.steps[0].model, chain.sequence, chain.source.path)

@@ -225,6 +225,10 @@ class World:
         self.physics = Physics(self.cluster, self.truth, self.seed)
         self.declared = declared_in(self.truth, self.physics)
 
+    def occupy(self, device: str, until_s: float) -> None:
+        """Let a call run on a device: a world may begin in the middle of things."""
+        self._calls_until_s.setdefault(device, []).append(until_s)
+
     def arrive(self, graph: Graph) -> None:
         """Take note of a workflow's stages, as they turn out to be."""
         self.declared.arrive(self.truth.actual.get(graph.id, graph))

@@ -7,7 +7,8 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Placement, appraise, benches, commit
+from fate.policy.kernel.reference import appraise, commit
+from fate.policy.kernel.reference_state import Placement, benches
 
 
 class Offer(NamedTuple):
@@ -149,5 +150,6 @@ class StateLines:
         self._slots.take(device, offer.slot, offer.start_s, offer.finish_s)
         if offer.placed is not None:
             bench = self._state[device]
+            bench.from_s = offer.start_s
             commit(self._p, bench, task, offer.placed)
             insort(self._marks[device], (offer.start_s, tuple(bench.resident)))

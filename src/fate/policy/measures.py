@@ -9,14 +9,8 @@ import numpy as np
 
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import (
-    Placement,
-    appraise,
-    benches,
-    commit,
-    find_sequence,
-    work_seconds,
-)
+from fate.policy.kernel.reference import appraise, commit, find_sequence, work_seconds
+from fate.policy.kernel.reference_state import Placement, benches
 
 #: Compared from the left; lower is better. What still ties goes to the lower device index.
 Score: TypeAlias = tuple[float, ...]

@@ -18,8 +18,9 @@ from fate.domain.messages import Drained
 from fate.domain.plan import Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import Bench, Placement, appraise, commit
+from fate.policy.kernel.reference import appraise, commit
 from fate.policy.kernel.reference_horizon import horizon
+from fate.policy.kernel.reference_state import Bench, Placement, begun, settle
 from fate.view.waits import put_aside
 
 #: Why a device without any free slot, now or later, cannot run a chunk.
@@ -165,13 +166,24 @@ def indices(snapshot: Snapshot, plan: Plan) -> list[list[int]]:
 
 
 def walk(p: Plain, device: int, order: list[int]) -> Iterator[tuple[int, Placement]]:
-    """Yield what would happen to each node of a device's list, those that cannot run left out."""
-    bench = Bench(p, device)
+    """Yield what would happen to each node of a device's list, those that cannot run left out.
+
+    A call behind a load ends by what begins before it, which may stand behind it in the list.
+    """
+    bench, found = Bench(p, device), dict[int, Placement]()
     for node in order:
         placed = appraise(p, bench, device, node)
         if placed is not None:
-            commit(p, bench, node, placed)
-            yield node, placed
+            found[node] = commit(p, bench, node, placed)
+    settle(p, bench, inf)
+    for node, end_s in begun(bench):
+        if node in found and end_s != found[node].finish_s:
+            placed = found[node]
+            *before, work_s = placed.terms
+            later_s = end_s - placed.finish_s
+            terms = (before[0], before[1], before[2], work_s + later_s)
+            found[node] = placed._replace(finish_s=end_s, terms=terms)
+    yield from found.items()
 
 
 def _option(
@@ -180,8 +192,8 @@ def _option(
     """Price a node on a device: at its place in the list if it has one, else behind all of it."""
     device, order = place
     chosen = node in order
-    before = order[: order.index(node)] if chosen else order
-    placed = next((found for one, found in walk(p, device, [*before, node]) if one == node), None)
+    listed = order if chosen else [*order, node]
+    placed = next((found for one, found in walk(p, device, listed) if one == node), None)
     name = cluster.devices[device].id
     if placed is None:
         return Option(device=name, chosen=chosen, why_not=_why_not(cluster, p, device, node))

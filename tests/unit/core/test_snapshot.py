@@ -22,7 +22,8 @@ SHAPES = {
     "child_ptr": "+", "child": "E", "child_share": "E", "free_at_s": "DS", "resident": "DM",
     "used_at": "DM", "pinned": "DM", "footprint_bytes": "DM", "memory_bytes": "D",
     "content": "DMK", "content_used_at": "DMK", "parks": "DM", "copy_s": "DM",
-    "running_instance": "DS",
+    "running_instance": "DS", "running_model": "DS", "running_sequence": "DS", "call_at_s": "DS",
+    "call_gather_s": "DS", "call_work_s": "DS", "settled_at_s": "DM", "loader_at_s": "D",
     "load_s": "DM", "unload_s": "DM", "prefill": "DM3", "decode": "DM3", "slowdown": "DS",
     "link": "DD2", "moved": "ND", "move_s": "ND", "attained_s": "F", "path_s": "F", "age_s": "F",
     "gap_s": "F", "home": "F", "parents_on": "FD",
@@ -41,7 +42,7 @@ def dtype_of(name: str) -> type:
     """The element type that `domain.snapshot` promises."""
     if name in FLAGS:
         return np.uint8
-    if name in INDICES | {"running_instance"}:
+    if name in INDICES | {"running_instance", "running_model", "running_sequence"}:
         return np.int32
     return np.int64 if name in CLOCKS else np.float64
 

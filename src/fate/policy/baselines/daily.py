@@ -6,7 +6,8 @@ from math import inf
 from fate.domain.errors import FateError
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import appraise, benches, commit, find_sequence
+from fate.policy.kernel.reference import appraise, commit, find_sequence
+from fate.policy.kernel.reference_state import benches
 from fate.policy.listing import Binding, ListPolicy, arrival
 from fate.policy.measures import Loaded, Score
 

@@ -10,7 +10,8 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.greedy import greedy_plan
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import Bench, Placement, appraise, commit
+from fate.policy.kernel.reference import appraise, commit
+from fate.policy.kernel.reference_state import Bench, Placement
 from fate.policy.listing import ListPolicy, arrival
 from fate.policy.measures import StateFinish
 

@@ -11,8 +11,9 @@ from fate.domain.plan import Memo, Plan, Prefetch, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import Bench, Orders, Placement, appraise, benches, commit
+from fate.policy.kernel.reference import Orders, appraise, commit
 from fate.policy.kernel.reference_plans import rank_order
+from fate.policy.kernel.reference_state import Bench, Placement, benches
 from fate.policy.serving import names, own_seconds
 from fate.policy.visible import visible
 

@@ -12,7 +12,8 @@ from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.kernel.problem import Plain, Weights, plain
-from fate.policy.kernel.reference import appraise, benches, commit
+from fate.policy.kernel.reference import appraise, commit
+from fate.policy.kernel.reference_state import benches
 from fate.policy.serving import Desk, names, own_seconds
 from fate.policy.visible import Visible, visible
 

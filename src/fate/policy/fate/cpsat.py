@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fate.domain.state import usable_hit
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Future, Orders, appraise, benches, shared, work_seconds
+from fate.policy.kernel.reference import Future, Orders, appraise, shared, work_seconds
+from fate.policy.kernel.reference_state import benches
 
 if TYPE_CHECKING:
     from ortools.sat.python.cp_model import CpModel, CpSolver, IntVar, LinearExprT

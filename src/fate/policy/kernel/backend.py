@@ -190,8 +190,8 @@ _COMPILED_SOURCES = (
     "policy/kernel/problem.py",
     "policy/kernel/reference_plans.py",
     "policy/kernel/compiled_state.py",
+    "policy/kernel/compiled_calls.py",
     "policy/kernel/compiled.py",
-    "policy/kernel/compiled_state.py",
     "policy/kernel/compiled_plans.py",
     "policy/kernel/compiled_search.py",
     "policy/kernel/compiled_horizon.py",
@@ -267,7 +267,8 @@ def _sample() -> Snapshot:
         "waited_s": row, "child_share": (0,), "child_after_s": (0,), "released_at_s": row,
         "free_at_s": square, "load_s": square, "unload_s": square, "prefill": (1, 1, 3),
         "decode": (1, 1, 3), "copy_s": square, "slowdown": square, "link": (1, 1, 2),
-        "attained_s": row, "path_s": row, "age_s": row, "gap_s": row,
+        "attained_s": row, "path_s": row, "age_s": row, "gap_s": row, "call_at_s": square,
+        "call_gather_s": square, "call_work_s": square, "settled_at_s": square, "loader_at_s": row,
     }  # fmt: skip
     integers: dict[str, tuple[int, ...]] = {
         "model": row, "instance": row, "workflow": row, "prompt": square, "held": square,
@@ -275,7 +276,8 @@ def _sample() -> Snapshot:
         "child": (0,), "content": cube, "running_instance": square, "used_at": square,
         "footprint_bytes": square, "memory_bytes": row, "content_used_at": cube,
         "resident": square, "pinned": square, "eligible": square, "must_start": row,
-        "parks": square, "home": row, "parents_on": square,
+        "parks": square, "home": row, "parents_on": square, "running_model": square,
+        "running_sequence": square,
     }  # fmt: skip
     arrays: dict[str, Any] = {name: np.zeros(shape) for name, shape in shapes.items()}
     arrays |= {name: np.zeros(shape, dtype=np.int64) for name, shape in integers.items()}

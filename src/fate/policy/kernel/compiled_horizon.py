@@ -192,7 +192,7 @@ def _present(p: Problem, s: State, over: _Overlay) -> _Present:
         present.free_s[device] = max(free_s, p.now_s)
         for model in range(models):
             s.gone[0] = 0
-            if not s.store[device, model, RESIDENT] and not evictions(p, s, device, model):
+            if not s.store[device, model, RESIDENT] and not evictions(p, s, device, model, INF):
                 present.swap_s[device, model] = INF
                 continue
             seconds = 0.0
@@ -228,7 +228,8 @@ def horizon(p: Problem) -> F64:
     for node in range(p.frontier):
         least_s = INF
         for device in range(devices):
-            finish_s, _, sequence, _, _, _ = appraise(p, s, device, node)
+            placed = appraise(p, s, device, node)
+            finish_s, sequence = placed.finish_s, placed.sequence
             below[device] = INF
             if finish_s < INF:
                 over.node[0], over.device[0], over.overwritten[0] = node, device, sequence

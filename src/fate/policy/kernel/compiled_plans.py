@@ -80,7 +80,7 @@ def _rank_order(p: Problem) -> I64:
 def _earliest(p: Problem, s: State, home: I64, node: int, future: F64) -> int:
     best_s, best = INF, -1
     for device in range(p.rates.shape[0]):
-        finish_s = appraise(p, s, device, node)[0]
+        finish_s = appraise(p, s, device, node).finish_s
         if not finish_s < INF or not may_hold(p, home, node, device):
             continue
         end_s = finish_s + future[node, device]
@@ -134,7 +134,7 @@ def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
     home, ends = np.full(p.frontier, -1), np.zeros((p.frontier, devices))
     for node in range(p.frontier):
         for device in range(devices):
-            ends[node, device] = appraise(p, s, device, node)[0] + future[node, device]
+            ends[node, device] = appraise(p, s, device, node).finish_s + future[node, device]
     while True:
         best, where = _least(p, ends, home)
         if best < 0:
@@ -145,7 +145,7 @@ def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
         home[best] = where
         for node in range(p.frontier):
             if home[node] < 0:
-                ends[node, where] = appraise(p, s, where, node)[0] + future[node, where]
+                ends[node, where] = appraise(p, s, where, node).finish_s + future[node, where]
 
 
 @within
@@ -154,7 +154,8 @@ def _cheapest(p: Problem, s: State, home: I64, device: int) -> int:
     for node in range(p.frontier):
         if home[node] >= 0:
             continue
-        finish_s, _, _, cached, _, before_s = appraise(p, s, device, node)
+        placed = appraise(p, s, device, node)
+        finish_s, cached, before_s = placed.finish_s, placed.cached, placed.before_s
         if not finish_s < INF or not may_hold(p, home, node, device):
             continue
         price_s = before_s + prefill(

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fate.domain.snapshot import F64, I64
-from fate.policy.kernel.compiled import appraise, gather_seconds, prefill, run
+from fate.policy.kernel.compiled import appraise, commit, gather_seconds, prefill
+from fate.policy.kernel.compiled_calls import next_seconds, settle, soonest
 from fate.policy.kernel.compiled_state import (
     FROM,
     GATHER,
@@ -47,7 +48,9 @@ class Track(NamedTuple):
     seconds [N, 2] ready at and finish; marks [N, 3] parents left, device, and the node that ran
     in the slot before; turn [N]; last [D, S] the node that ran in each slot last;
     ready [D + 1, N] lists by device, the last one anybody's, with counts [D + 2], the last one that
-    of pending [N]; inside [D, S].
+    of pending [N]; inside [D, S]; blocked [D, 2] the node that waits for memory in use until
+    retry_s [D], and how many were ready there then (-1: it is anybody's); the last of `retry_s` is
+    the soonest of all since events were looked for.
     """
 
     seconds: F64
@@ -58,6 +61,8 @@ class Track(NamedTuple):
     pending: I64
     inside: I64
     last: I64
+    blocked: I64
+    retry_s: F64
 
 
 @jit
@@ -91,6 +96,8 @@ def new_track(p: Problem) -> Track:
         np.zeros(nodes, np.int64),
         np.zeros((devices, slots), np.int64),
         np.zeros((devices, slots), np.int64),
+        np.zeros((devices, 2), np.int64),
+        np.zeros(devices + 1),
     )
 
 
@@ -125,9 +132,10 @@ def take(t: Track, row: int, place: int) -> None:
 
 @inline
 def _price(p: Problem, s: State, device: int, node: int) -> float:
-    finish_s, _, _, cached, _, before_s = appraise(p, s, device, node)
-    if not finish_s < INF:
+    placed = appraise(p, s, device, node)
+    if not placed.finish_s < INF:
         return INF
+    cached, before_s = placed.cached, placed.before_s
     rates = p.rates[device, p.ids[node, MODEL]]
     return before_s + prefill(
         p.sizes[node, FIRST] - cached,
@@ -157,7 +165,7 @@ def _choose(
     row, best_s = t.ready.shape[0] - 1, INF
     for k in range(t.counts[row]):
         node = t.ready[row, k]
-        s.model_s[device, -2, GATHER] = gather_all_seconds(p, graph, t, node, device)
+        s.model_s[device, GATHER] = gather_all_seconds(p, graph, t, node, device)
         price_s = _price(p, s, device, node)
         if not price_s < INF:
             continue
@@ -167,21 +175,13 @@ def _choose(
 
 
 @inline
-def soonest(s: State, device: int) -> int:
-    """Return the slot of a device that is free first."""
-    slot = 0
-    for k in range(1, s.free_at_s.shape[1]):
-        if s.free_at_s[device, k] < s.free_at_s[device, slot]:
-            slot = k
-    return slot
-
-
-@inline
 def begin(p: Problem, s: State, graph: Graph, t: Track, device: I64) -> None:
     """Set everything back to how it is now."""
     t.counts[:] = 0
     t.inside[:] = -1
     t.last[:] = -1
+    t.blocked[:] = -1
+    t.retry_s[:] = INF
     for d in range(p.slots.shape[0]):
         reset(p, s, d)
     for node in range(p.ids.shape[0]):
@@ -200,18 +200,25 @@ def _start(
 ) -> int:
     """Let a device start what it can; return how many nodes have started."""
     d, now_s, started = at
+    waits = t.blocked[d, 0] >= 0 and now_s < t.retry_s[d]
+    if waits and t.blocked[d, 1] == t.counts[d]:  # nothing has come that could go first
+        t.retry_s[-1] = min(t.retry_s[-1], t.retry_s[d])
+        return started
     while True:
         slot = soonest(s, d)
         if s.free_at_s[d, slot] > now_s or t.inside[d, slot] >= 0:
             return started
-        s.model_s[d, -2, FROM] = now_s
+        s.model_s[d, FROM] = now_s
         row, place = _choose(p, s, graph, t, d, turn)
         if place < 0:
             return started
         node = int(t.ready[row, place])
+        s.model_s[d, GATHER] = gather_all_seconds(p, graph, t, node, d)
+        finish_s = start(p, s, t, d, node, now_s)
+        if finish_s < p.now_s:
+            t.blocked[d, 1] = t.counts[d] if row == d else -1
+            return started
         take(t, row, place)
-        s.model_s[d, -2, GATHER] = gather_all_seconds(p, graph, t, node, d)
-        finish_s = run(p, s, d, node)
         if finish_s < INF:
             t.marks[node, BEFORE] = t.last[d, slot]
             t.inside[d, slot] = t.last[d, slot] = node
@@ -221,11 +228,32 @@ def _start(
 
 
 @inline
+def start(p: Problem, s: State, t: Track, d: int, node: int, now_s: float) -> float:
+    """Start a node on an idle device; return its end, -inf where it waits for memory in use."""
+    if t.blocked[d, 0] == node and now_s < t.retry_s[d]:
+        t.retry_s[-1] = min(t.retry_s[-1], t.retry_s[d])
+        return -INF
+    t.blocked[d, 0] = -1
+    placed = appraise(p, s, d, node)
+    if placed.blocked and placed.finish_s < INF:
+        t.blocked[d, 0], t.retry_s[d] = node, next_seconds(s, d, now_s)
+        t.retry_s[-1] = min(t.retry_s[-1], t.retry_s[d])
+        return -INF
+    if placed.finish_s < INF:
+        s.begun[0] = 0
+        commit(p, s, d, node, placed)
+    return placed.finish_s
+
+
+@inline
 def next_s(s: State, t: Track, now_s: float) -> float:
     """See `reference_project.Run.next_s`."""
-    at_s = INF
+    at_s, slots = t.retry_s[-1], t.inside.shape[1]
+    t.retry_s[-1] = INF
     for d in range(t.inside.shape[0]):
-        for k in range(t.inside.shape[1]):
+        if slots > 1:
+            at_s = min(at_s, s.begins_s[d])  # no later than what is guessed of ends behind it
+        for k in range(slots):
             free_s = s.free_at_s[d, k]
             if t.inside[d, k] >= 0 or now_s < free_s < INF:
                 at_s = min(at_s, max(free_s, now_s))
@@ -238,6 +266,8 @@ def next_s(s: State, t: Track, now_s: float) -> float:
 def end_all(p: Problem, s: State, t: Track, device: I64, now_s: float) -> None:
     """See `reference_project.Run.end_all`."""
     for d in range(t.inside.shape[0]):
+        if t.inside.shape[1] > 1 and s.begins_s[d] <= now_s:
+            _settle(p, s, t, d, now_s)
         for k in range(t.inside.shape[1]):
             node = int(t.inside[d, k])
             if node >= 0 and s.free_at_s[d, k] <= now_s:
@@ -254,6 +284,16 @@ def end_all(p: Problem, s: State, t: Track, device: I64, now_s: float) -> None:
             t.pending[kept] = node
             kept += 1
     t.counts[-1] = kept
+
+
+@inline
+def _settle(p: Problem, s: State, t: Track, device: int, now_s: float) -> None:
+    """Let calls begin, and take note of their ends."""
+    s.begun[0] = 0
+    settle(p, s, device, now_s)
+    for i in range(s.begun[0]):
+        if s.begun[1 + i] >= 0:
+            t.seconds[s.begun[1 + i], FINISH] = s.begun_s[i]
 
 
 @within

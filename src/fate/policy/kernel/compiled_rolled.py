@@ -6,6 +6,7 @@ import numpy as np
 
 from fate.domain.snapshot import F64, I64, U8
 from fate.policy.kernel.compiled import appraise, run, work_seconds
+from fate.policy.kernel.compiled_calls import soonest
 from fate.policy.kernel.compiled_project import (
     FINISH,
     WHERE,
@@ -16,15 +17,13 @@ from fate.policy.kernel.compiled_project import (
     gather_all_seconds,
     new_track,
     next_s,
-    soonest,
+    start,
     take,
 )
 from fate.policy.kernel.compiled_state import (
     FROM,
     GATHER,
     INF,
-    LOADED,
-    UNTIL,
     State,
     fresh_state,
     inline,
@@ -74,13 +73,24 @@ def _new_lists(p: Problem, factors: F64) -> _Lists:
 
 
 @inline
+def _copy_calls(s: State, to: State, d: int) -> None:
+    to.begins_s[d] = s.begins_s[d]
+    for slot in range(s.free_at_s.shape[1]):
+        for column in range(s.calls_s.shape[2]):
+            to.calls_s[d, slot, column] = s.calls_s[d, slot, column]
+        for column in range(s.calls.shape[2]):
+            to.calls[d, slot, column] = s.calls[d, slot, column]
+
+
+@inline
 def _copy(p: Problem, s: State, to: State, d: int) -> None:
     """Let a device's trial state be what it is now."""
     for slot in range(s.free_at_s.shape[1]):
         to.free_at_s[d, slot] = s.free_at_s[d, slot]
+    if s.free_at_s.shape[1] > 1:
+        _copy_calls(s, to, d)
     for row in range(s.model_s.shape[1]):
-        to.model_s[d, row, LOADED] = s.model_s[d, row, LOADED]
-        to.model_s[d, row, UNTIL] = s.model_s[d, row, UNTIL]
+        to.model_s[d, row] = s.model_s[d, row]
     for row in range(s.store.shape[1]):
         to.store[d, row, 0] = s.store[d, row, 0]
         to.store[d, row, 1] = s.store[d, row, 1]
@@ -134,7 +144,7 @@ def _look(p: Problem, s: State, graph: Graph, t: Track, w: _Lists, now_s: float)
         w.head[d] = _OPEN if free else _BUSY
         w.copied[d] = 0
         idle += 1 if free else 0
-        s.model_s[d, -2, FROM] = now_s
+        s.model_s[d, FROM] = now_s
     count = 0
     for k in range(t.counts[devices] if idle else 0):
         node, at = t.ready[devices, k], count
@@ -149,8 +159,8 @@ def _look(p: Problem, s: State, graph: Graph, t: Track, w: _Lists, now_s: float)
         node = int(w.nodes[k])
         for d in range(devices):
             w.gather[k, d] = gather_all_seconds(p, graph, t, node, d)
-            s.model_s[d, -2, GATHER] = w.gather[k, d]
-            w.ends[k, d] = appraise(p, s, d, node)[0]
+            s.model_s[d, GATHER] = w.gather[k, d]
+            w.ends[k, d] = appraise(p, s, d, node).finish_s
     return count, idle
 
 
@@ -179,32 +189,37 @@ def _fill(
         if not w.copied[device]:
             _copy(p, s, trial, device)
             w.copied[device] = 1
-        trial.model_s[device, -2, GATHER] = w.gather[best, device]
+        trial.model_s[device, GATHER] = w.gather[best, device]
         run(p, trial, device, node)
         left -= 1
         w.nodes[best] = w.nodes[left]
         for d in range(w.head.shape[0]):
             w.ends[best, d], w.gather[best, d] = w.ends[left, d], w.gather[left, d]
         for k in range(left):
-            trial.model_s[device, -2, GATHER] = w.gather[k, device]
-            w.ends[k, device] = appraise(p, trial, device, int(w.nodes[k]))[0]
+            trial.model_s[device, GATHER] = w.gather[k, device]
+            w.ends[k, device] = appraise(p, trial, device, int(w.nodes[k])).finish_s
     return found
 
 
 @inline
-def _start(p: Problem, s: State, graph: Graph, t: Track, at: tuple[int, int, int]) -> None:
-    """Start a node on an idle device as the next one of all."""
+def _start(
+    p: Problem, s: State, graph: Graph, t: Track, at: tuple[int, int, int], now_s: float
+) -> bool:
+    """Start a node on an idle device as the next one of all; False where it has to wait."""
     d, node, started = at
-    anybody = t.ready.shape[0] - 1
+    anybody, slot = t.ready.shape[0] - 1, soonest(s, d)
+    s.model_s[d, GATHER] = gather_all_seconds(p, graph, t, node, d)
+    finish_s = start(p, s, t, d, node, now_s)
+    if finish_s < p.now_s:
+        return False
     for k in range(t.counts[anybody]):
         if t.ready[anybody, k] == node:
             take(t, anybody, k)
             break
-    s.model_s[d, -2, GATHER] = gather_all_seconds(p, graph, t, node, d)
-    slot = soonest(s, d)
-    t.seconds[node, FINISH], t.marks[node, WHERE] = run(p, s, d, node), d
+    t.seconds[node, FINISH], t.marks[node, WHERE] = finish_s, d
     t.inside[d, slot] = t.last[d, slot] = node
     t.turn[node] = float(started)
+    return True
 
 
 @jit
@@ -222,10 +237,13 @@ def rolled(
             todo = _look(p, s, graph, t, w, now_s)
             if not _fill(p, (s, trial), w, todo, urgency):
                 break
+            before = started
             for d in range(w.head.shape[0]):
                 if w.head[d] >= 0:
-                    _start(p, s, graph, t, (d, int(w.head[d]), started))
-                    started += 1
+                    at = (d, int(w.head[d]), started)
+                    started += 1 if _start(p, s, graph, t, at, now_s) else 0
+            if started == before:
+                break
         now_s = next_s(s, t, now_s)
         if not now_s < INF:
             break

@@ -78,6 +78,13 @@ class Plain(NamedTuple):
     content_used_at: list[list[list[int]]]
     parks: list[list[int]]
     running_instance: list[list[int]]
+    running_model: list[list[int]]
+    running_sequence: list[list[int]]
+    call_at_s: list[list[float]]
+    call_gather_s: list[list[float]]
+    call_work_s: list[list[float]]
+    settled_at_s: list[list[float]]
+    loader_at_s: list[float]
     load_s: list[list[float]]
     unload_s: list[list[float]]
     prefill: list[list[list[float]]]
@@ -95,22 +102,23 @@ class Plain(NamedTuple):
 class Seat(NamedTuple):
     """The sequence slot of a call, -1 without one, and the tokens of its prompt that it holds.
 
-    `copied` are tokens that a copy of another slot would bring in `copy_s` seconds; 0 where none
-    is to be made.
+    `copied` are tokens that a copy of another slot, `source`, would bring in `copy_s` seconds; 0
+    where none is to be made.
     """
 
     sequence: int
     cached: float
     copied: float
     copy_s: float
+    source: int
 
 
 # Columns of the packed tables of `Problem`.
 FIRST, REST, HEAD, ITEMS, OUTPUT, TAIL, BYTES, RELEASED = range(8)
 MODEL, INSTANCE, MUST = range(3)
 ELIGIBLE, TRANSFER, MOVED, MOVE = range(4)
-FREE, SLOWDOWN, RUNNING = range(3)
-LOAD, UNLOAD, PREFILL, DECODE, COPY = 0, 1, 2, 5, 8
+FREE, SLOWDOWN, RUNNING, CALL_AT, CALL_GATHER, CALL_WORK, IN_USE, SEQUENCE, LOADER_AT = range(9)
+LOAD, UNLOAD, PREFILL, DECODE, COPY, SETTLED_AT = 0, 1, 2, 5, 8, 9
 RESIDENT, USED, PINNED, FOOTPRINT, MEMORY, PARKS = range(6)
 HELD, HELD_USED = range(2)
 OWN, UPTO = range(2)
@@ -123,9 +131,10 @@ class Problem(NamedTuple):
     Columns are packed into few tables, because the time to compile a function grows with the
     number of arrays it is handed: 48 s with one array per field, half of that now.
 
-    sizes [N, 8] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 3] f64,
-    rates [D, M, 9] f64, store [D, M, 6] i64, content [D, M, K, 2] i64, edges [E, 2] f64,
-    cached [D, Q + 1] i64 with the cache's budget in the last column; the rest as in `Plain`.
+    sizes [N, 8] f64, ids [N, 3] i64, cells [N, D, 4] f64, slots [D, S, 9] f64,
+    rates [D, M, 10] f64, store [D, M, 6] i64, content [D, M, K, 2] i64, edges [E, 2] f64,
+    cached [D, Q + 1] i64 with the cache's budget in the last column; the rest as in `Plain`. When
+    a device's loader is free stands in each of its slots.
     """
 
     weights: Weights
@@ -220,7 +229,9 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
     must[: s.frontier] = s.must_start
     columns = (s.first_tokens, s.rest_tokens, s.head_tokens, s.rest_items, s.output_tokens)
     seconds = (s.load_s[..., None], s.unload_s[..., None])
-    rates = (*seconds, s.prefill, s.decode, s.copy_s[..., None])
+    rates = (*seconds, s.prefill, s.decode, s.copy_s[..., None], s.settled_at_s[..., None])
+    calls = (s.call_at_s, s.call_gather_s, s.call_work_s, s.running_model, s.running_sequence)
+    loader_at_s = np.broadcast_to(s.loader_at_s[:, None], s.free_at_s.shape)
     memory = np.broadcast_to(s.memory_bytes[:, None], s.used_at.shape)
     return Problem(
         _clean(weights),
@@ -240,7 +251,7 @@ def problem(snapshot: Snapshot, weights: Weights) -> Problem:
         np.require(s.child_ptr, np.int64, ["C", "W"]),
         np.require(s.child, np.int64, ["C", "W"]),
         _pack([s.child_share, s.child_after_s], np.float64),
-        _pack([s.free_at_s, s.slowdown, s.running_instance], np.float64),
+        _pack([s.free_at_s, s.slowdown, s.running_instance, *calls, loader_at_s], np.float64),
         np.ascontiguousarray(np.concatenate(rates, axis=-1), dtype=np.float64),
         _pack([s.resident, s.used_at, s.pinned, s.footprint_bytes, memory, s.parks], np.int64),
         _pack([s.content, s.content_used_at], np.int64),

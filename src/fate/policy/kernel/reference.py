@@ -1,7 +1,7 @@
 """Placing calls on devices under a changing state: the specification, in plain Python.
 
 A device's list is replayed in order. Each call takes the slot that is free first (k-server list
-scheduling; exact for one slot) and runs through the chain the core would start:
+scheduling) and runs through the chain the core would start:
 
     [evict: unload ...] -> [load] -> gather parents' outputs -> [move] -> prefill -> decode
 
@@ -24,81 +24,26 @@ from fate.domain.state import (
     copy_pays,
     usable_hit,
 )
-from fate.policy.kernel.problem import OWN, UPTO, Plain, Seat
+from fate.policy.kernel.problem import UPTO, Plain, Seat
+from fate.policy.kernel.reference_state import (
+    Bench,
+    Calls,
+    Placement,
+    begun,
+    cache,
+    company,
+    in_use,
+    next_seconds,
+    settle,
+    settle_start,
+    start_seconds,
+    taken,
+)
 
 #: Node indices by device, in the order in which they are to run.
 Orders: TypeAlias = list[list[int]]
 #: [F, D] seconds of regret, see `reference_horizon`.
 Future: TypeAlias = list[list[float]]
-
-
-class Bench:
-    """The state of one device while a list is replayed on it.
-
-    Nothing starts before `from_s`; `gather_s` is what a call has to gather beside the outputs
-    that lie on devices now.
-    """
-
-    __slots__ = (
-        "cache_tokens",
-        "cached_at",
-        "cached_tokens",
-        "clock",
-        "content",
-        "content_used_at",
-        "free_at_s",
-        "from_s",
-        "gather_s",
-        "loaded_at_s",
-        "loader_at_s",
-        "parks",
-        "resident",
-        "used_at",
-        "used_until_s",
-    )
-
-    def __init__(self, p: Plain, device: int) -> None:
-        models = len(p.load_s[device])
-        self.clock = p.clock
-        self.from_s, self.gather_s = p.now_s, 0.0
-        self.free_at_s = list(p.free_at_s[device])
-        self.resident = list(p.resident[device])
-        self.used_at = list(p.used_at[device])
-        self.content = [list(row) for row in p.content[device]]
-        self.content_used_at = [list(row) for row in p.content_used_at[device]]
-        self.loaded_at_s = [-inf] * models
-        self.used_until_s = [-inf] * models
-        self.loader_at_s = -inf
-        self.parks = p.parks[device]
-        self.cache_tokens = p.cache_tokens[device]
-        self.cached_at, self.cached_tokens = p.cached_at[device], 0
-        if self.cache_tokens:
-            self.cached_at = list(self.cached_at)
-            self.cached_tokens = sum(
-                tokens[0]
-                for tokens, used_at in zip(p.path_tokens, self.cached_at, strict=True)
-                if used_at >= 0
-            )
-
-
-class Placement(NamedTuple):
-    """What would happen to a call: where and when it ends, and what it changes.
-
-    `terms` are its seconds of (unload, load, transfer with a move, prefill + decode).
-    """
-
-    finish_s: float
-    slot: int
-    sequence: int
-    cached: float
-    gone: list[int]
-    loaded_s: float
-    terms: tuple[float, float, float, float]
-
-
-def benches(p: Plain) -> list[Bench]:
-    """Return every device's state as it is now."""
-    return [Bench(p, device) for device in range(p.devices)]
 
 
 def work_seconds(p: Plain, node: int, device: int, cached: float) -> float:
@@ -114,14 +59,18 @@ def work_seconds(p: Plain, node: int, device: int, cached: float) -> float:
     )
 
 
-def evictions(p: Plain, bench: Bench, device: int, model: int) -> list[int] | None:
-    """Return the models to unload before `model` is loaded; None if it cannot fit."""
+def evictions(p: Plain, bench: Bench, device: int, model: int, at_s: float) -> list[int] | None:
+    """Return the models to unload before `model` is loaded; None if it cannot fit.
+
+    Models in use or on their way in at `at_s` stay; with inf none is.
+    """
     footprint, pinned = p.footprint_bytes[device], p.pinned[device]
     free, movable = p.memory_bytes[device], list[int]()
     for other, is_resident in enumerate(bench.resident):
         if is_resident:
             free -= footprint[other]
-            if not pinned[other]:
+            idle = bench.settled_at_s[other] <= at_s and not in_use(bench, other, at_s)
+            if idle and not pinned[other]:
                 movable.append(other)
     if footprint[model] <= free:
         return []
@@ -169,111 +118,176 @@ def gather_seconds(p: Plain, node: int, source: int, device: int) -> float:
 
 
 def find_sequence(p: Plain, bench: Bench, device: int, node: int) -> Seat:
-    """Return the sequence slot for a call, its model being loaded."""
+    """Return the sequence slot for the next call, its model being loaded; those in use are not."""
     model, tokens = p.model[node], p.first_tokens[node]
     if bench.cache_tokens:
-        return Seat(-1, float(usable_hit(leading(p, bench, node), tokens)), 0.0, 0.0)
-    contents = [content for content in bench.content[model] if content != -2]
-    hits = [shared(p, node, content) if content >= 0 else 0 for content in contents]
+        return Seat(-1, float(usable_hit(leading(p, bench, node), tokens)), 0.0, 0.0, -1)
+    busy, held = taken(bench, model, start_seconds(bench)), bench.content[model]
+    free = [k for k, content in enumerate(held) if content != -2 and k not in busy]
+    hits = [shared(p, node, held[k]) if held[k] >= 0 else 0 for k in free]
     if not hits:
-        return Seat(-1, 0.0, 0.0, 0.0)
-    slot = choose_sequence(hits, bench.content_used_at[model][: len(hits)], tokens)
-    cached = float(usable_hit(hits[slot], tokens))
-    if -1 in contents and hits[slot] > 0:
-        held, copy_s = content_tokens(p, contents[slot]), p.copy_s[device][model]
+        return Seat(-1, 0.0, 0.0, 0.0, -1)
+    best = choose_sequence(hits, [bench.content_used_at[model][k] for k in free], tokens)
+    slot, cached = free[best], float(usable_hit(hits[best], tokens))
+    empty = next((k for k in free if held[k] == -1), -1)
+    if empty >= 0 and hits[best] > 0:
+        size, copy_s = content_tokens(p, held[slot]), p.copy_s[device][model]
         costs = CopyCosts(p.prefill[device][model][1], STATE_FIXED_S, copy_s)
-        if copy_pays(hits[slot], held, costs):
-            return Seat(contents.index(-1), 0.0, cached, copy_seconds(float(held), copy_s))
-    return Seat(slot, cached, 0.0, 0.0)
+        if copy_pays(hits[best], size, costs):
+            return Seat(empty, 0.0, cached, copy_seconds(float(size), copy_s), slot)
+    return Seat(slot, cached, 0.0, 0.0, -1)
 
 
-def bring(p: Plain, node: int, device: int, seat: Seat, busy: int) -> tuple[float, float, float]:
-    """Return (transfer, work, cached tokens) of a call: a state is brought where that pays.
+def bring(p: Plain, node: int, device: int, seat: Seat) -> tuple[float, float, float, int]:
+    """Return (seconds to bring a state, work, cached tokens, sequence copied) of a call.
 
-    It is copied from another sequence or moved from another device; `busy` other calls run.
+    A state is brought where that pays: copied from another sequence, or moved from another device.
     """
-    cached, bring_s, factor = seat.cached, 0.0, p.slowdown[device][busy]
-    work_s = work_seconds(p, node, device, cached) * factor
+    cached, bring_s, source = seat.cached, 0.0, -1
+    work_s = work_seconds(p, node, device, cached)
     if seat.copied > 0.0:
-        copied_s = work_seconds(p, node, device, seat.copied) * factor
+        copied_s = work_seconds(p, node, device, seat.copied)
         if seat.copy_s + copied_s < work_s:
-            cached, bring_s, work_s = seat.copied, seat.copy_s, copied_s
+            cached, bring_s, work_s, source = seat.copied, seat.copy_s, copied_s, seat.source
     moved, move_s = p.moved[node][device], p.move_s[node][device]
     if moved > seat.cached and seat.sequence >= 0:
-        moved_s = work_seconds(p, node, device, moved) * factor
+        moved_s = work_seconds(p, node, device, moved)
         if move_s + moved_s < bring_s + work_s:
-            cached, bring_s, work_s = moved, move_s, moved_s
-    return p.transfer_s[node][device] + bring_s, work_s, cached
+            cached, bring_s, work_s, source = moved, move_s, moved_s, -1
+    return bring_s, work_s, cached, source
+
+
+class _Swap(NamedTuple):
+    """What a call does to models: see `Placement`."""
+
+    gone: list[int]
+    unload_at_s: float
+    unload_s: float
+    load_s: float
+    loaded_s: float
+    blocked: bool
+
+
+def _swap(p: Plain, bench: Bench, device: int, model: int, start_s: float) -> _Swap | None:
+    """Return how a model comes to be there for a call that starts at a time; None if it cannot."""
+    settled_s = bench.settled_at_s[model]
+    if bench.resident[model]:
+        return _Swap([], start_s, 0.0, 0.0, max(start_s, settled_s), blocked=False)
+    blocked = settled_s > start_s
+    gone = evictions(p, bench, device, model, start_s)
+    if gone is None:
+        blocked, gone = True, evictions(p, bench, device, model, inf)
+    if gone is None:
+        return None
+    begin_s = max(start_s, bench.loader_at_s, settled_s)
+    if blocked and bench.calls is not None:
+        for used, free_s in zip(bench.calls.model, bench.free_at_s, strict=True):
+            if used in gone and free_s < inf:
+                begin_s = max(begin_s, free_s)
+    at_s, unload_s = begin_s, 0.0
+    for other in gone:
+        at_s = at_s + p.unload_s[device][other]
+        unload_s = unload_s + p.unload_s[device][other]
+    load_s = p.load_s[device][model]
+    return _Swap(gone, begin_s, unload_s, load_s, at_s + load_s, blocked)
 
 
 def appraise(p: Plain, bench: Bench, device: int, node: int) -> Placement | None:
-    """Return what running `node` next on `device` would take; None if it cannot run there."""
+    """Return what running `node` next on `device` would take; None if it cannot run there.
+
+    That is exact if no call has yet to begin, and none can begin before this one.
+    """
     if not p.eligible[node][device]:
         return None
-    model, free_at_s = p.model[node], bench.free_at_s
-    slot = free_at_s.index(min(free_at_s))
-    start_s = max(free_at_s[slot], bench.from_s)
-    busy = sum(1 for at_s in free_at_s if start_s < at_s < inf)
-    gone, unload_s, load_s = list[int](), 0.0, 0.0
-    if bench.resident[model]:
-        loaded_s = max(start_s, bench.loaded_at_s[model])
-    else:
-        found = evictions(p, bench, device, model)
-        if found is None:
-            return None
-        gone, begin_s = found, max(start_s, bench.loader_at_s)
-        for other in gone:
-            begin_s = max(begin_s, bench.used_until_s[other])
-            unload_s = unload_s + p.unload_s[device][other]
-        load_s = p.load_s[device][model]
-        loaded_s = begin_s + unload_s + load_s
+    slot, start_s = bench.free_at_s.index(min(bench.free_at_s)), start_seconds(bench)
+    swap = _swap(p, bench, device, p.model[node], start_s)
+    if swap is None:
+        return None
     seat = find_sequence(p, bench, device, node)
-    transfer_s, work_s, cached = bring(p, node, device, seat, busy)
-    transfer_s = transfer_s + bench.gather_s
-    finish_s = loaded_s + transfer_s + work_s
+    bring_s, work_s, cached, source = bring(p, node, device, seat)
+    gather_s = p.transfer_s[node][device] + bench.gather_s
+    call_at_s = swap.loaded_s + bring_s
+    slowed_s = work_s * p.slowdown[device][company(bench, slot, call_at_s)]
+    finish_s = (call_at_s + gather_s) + slowed_s
     if not finish_s < inf:
         return None
-    terms = (unload_s, load_s, transfer_s, work_s)
-    return Placement(finish_s, slot, seat.sequence, cached, gone, loaded_s, terms)
+    return Placement(
+        finish_s,
+        slot,
+        seat.sequence,
+        cached,
+        swap.gone,
+        swap.loaded_s,
+        (swap.unload_s, swap.load_s, bring_s + gather_s, slowed_s),
+        start_s,
+        swap.unload_at_s,
+        call_at_s,
+        gather_s,
+        work_s,
+        source,
+        swap.blocked,
+    )
 
 
-def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> None:
-    """Change a device's state to what it is once the call has run."""
-    model = p.model[node]
+def commit(p: Plain, bench: Bench, node: int, placed: Placement) -> Placement:
+    """Change a device's state to what it is once the call has started; return what comes of it.
+
+    Before that, other calls begin, and whoever uses the memory that it needs comes to an end.
+    """
+    if bench.calls is not None or placed.blocked:
+        placed = _start(p, bench, node, placed)
+    _apply(p, bench, node, placed)
+    return placed
+
+
+def _start(p: Plain, bench: Bench, node: int, placed: Placement) -> Placement:
+    """Return what a call takes that starts as soon as it can; let others begin before it."""
+    from_s = bench.from_s
+    while True:
+        settle_start(p, bench)
+        found = appraise(p, bench, bench.device, node)
+        assert found is not None
+        change_s = next_seconds(bench, found.start_s) if found.blocked else inf
+        if not change_s < inf:
+            bench.from_s = from_s
+            return found
+        bench.from_s = change_s
+
+
+def _apply(p: Plain, bench: Bench, node: int, placed: Placement) -> None:
+    model, at_s = p.model[node], placed.unload_at_s
     for other in placed.gone:
-        bench.resident[other] = 0
+        at_s = at_s + p.unload_s[bench.device][other]
+        bench.resident[other], bench.settled_at_s[other] = 0, at_s
         if not bench.parks[other]:
             bench.content[other] = [min(c, -1) for c in bench.content[other]]
             bench.content_used_at[other] = [0] * len(bench.content[other])
     if not bench.resident[model]:
         bench.resident[model] = 1
-        bench.loaded_at_s[model] = bench.loader_at_s = placed.loaded_s
+        bench.settled_at_s[model] = bench.loader_at_s = placed.loaded_s
     bench.used_at[model] = bench.clock
     if placed.sequence >= 0:
         bench.content[model][placed.sequence] = p.contents_now + node
         bench.content_used_at[model][placed.sequence] = bench.clock
     if bench.cache_tokens:
         cache(p, bench, node)
-    bench.used_until_s[model] = max(bench.used_until_s[model], placed.finish_s)
     bench.free_at_s[placed.slot] = placed.finish_s
+    if bench.calls is not None:
+        _occupy(bench.calls, node, model, placed, bench.clock)
     bench.clock += 1
 
 
-def cache(p: Plain, bench: Bench, node: int) -> None:
-    """Put what a call leaves behind into a cache of blocks, see `domain.cache`."""
-    for path_node in p.held[p.contents_now + node]:
-        if path_node < 0:
-            break
-        if bench.cached_at[path_node] < 0:
-            bench.cached_tokens += p.path_tokens[path_node][OWN]
-        bench.cached_at[path_node] = bench.clock
-    while bench.cached_tokens > bench.cache_tokens:
-        oldest = -1
-        for path_node, used_at in enumerate(bench.cached_at):
-            if used_at >= 0 and (oldest < 0 or used_at <= bench.cached_at[oldest]):
-                oldest = path_node  # of a path that was used at once the deepest
-        bench.cached_at[oldest] = -1
-        bench.cached_tokens -= p.path_tokens[oldest][OWN]
+def _occupy(calls: Calls, node: int, model: int, placed: Placement, clock: int) -> None:
+    """Take note of who is in a slot."""
+    slot = placed.slot
+    calls.node[slot], calls.model[slot], calls.order[slot] = node, model, clock
+    calls.sequence[slot], calls.source[slot] = placed.sequence, placed.source
+    if placed.call_at_s > placed.start_s:
+        calls.at_s[slot] = placed.call_at_s
+        calls.gather_s[slot], calls.work_s[slot] = placed.gather_s, placed.work_s
+    else:
+        calls.at_s[slot], calls.source[slot] = -inf, -1
+        calls.begun.append((node, placed.finish_s))
 
 
 def replay(p: Plain, orders: Orders) -> list[float]:
@@ -284,8 +298,11 @@ def replay(p: Plain, orders: Orders) -> list[float]:
         for node in order:
             placed = appraise(p, bench, device, node)
             if placed is not None:
-                commit(p, bench, node, placed)
-                finish_s[node] = placed.finish_s
+                finish_s[node] = commit(p, bench, node, placed).finish_s
+        settle(p, bench, inf)
+        for node, end_s in begun(bench):
+            if node >= 0:
+                finish_s[node] = end_s
     return finish_s
 
 
@@ -295,20 +312,36 @@ def device_value(
     """Return a device's (latest end of any path through it, sum of its other cost).
 
     (inf, inf) if a call cannot run there, or once the two together exceed `spare_s`: neither can
-    shrink again as the list goes on.
+    shrink again as the list goes on. A call counts once it has begun.
     """
-    tau, eps = p.weights.tau, p.weights.eps
     latest_s, total_s = p.now_s, 0.0
     bench = Bench(p, device)
     for node in order:
         placed = appraise(p, bench, device, node)
         if placed is None:
             return inf, inf
-        commit(p, bench, node, placed)
-        latest_s = max(latest_s, placed.finish_s + tau * p.tail_s[node])
-        total_s = total_s + (eps * (placed.finish_s - p.now_s) + future[node][device])
+        placed = commit(p, bench, node, placed)
+        ends = [(node, placed.finish_s)] if bench.calls is None else begun(bench)
+        latest_s, total_s = _count(p, device, ends, future, (latest_s, total_s))
         if (latest_s - p.now_s) + total_s > spare_s:
             return inf, inf
+    settle(p, bench, inf)
+    return _count(p, device, begun(bench), future, (latest_s, total_s))
+
+
+def _count(
+    p: Plain,
+    device: int,
+    ends: list[tuple[int, float]],
+    future: Future,
+    value: tuple[float, float],
+) -> tuple[float, float]:
+    """Return the value of a device with the ends of further calls counted."""
+    latest_s, total_s = value
+    for node, end_s in ends:
+        if node >= 0:
+            latest_s = max(latest_s, end_s + p.weights.tau * p.tail_s[node])
+            total_s = total_s + (p.weights.eps * (end_s - p.now_s) + future[node][device])
     return latest_s, total_s
 
 

@@ -20,16 +20,15 @@ from typing import NamedTuple
 from fate.domain.state import usable_hit
 from fate.policy.kernel.problem import Plain
 from fate.policy.kernel.reference import (
-    Bench,
     Future,
     appraise,
-    benches,
     evictions,
     gather_seconds,
     leading,
     shared,
     work_seconds,
 )
+from fate.policy.kernel.reference_state import Bench, benches
 
 
 class Tentative(NamedTuple):
@@ -78,7 +77,7 @@ def _present(p: Plain) -> Present:
     state = benches(p)
     gone = [
         [
-            list[int]() if bench.resident[model] else evictions(p, bench, device, model)
+            list[int]() if bench.resident[model] else evictions(p, bench, device, model, inf)
             for model in range(len(bench.resident))
         ]
         for device, bench in enumerate(state)

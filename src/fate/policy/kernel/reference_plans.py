@@ -6,16 +6,15 @@ from typing import Final, TypeAlias
 from fate.cost.terms import prefill_seconds
 from fate.policy.kernel.problem import Plain
 from fate.policy.kernel.reference import (
-    Bench,
     Future,
     Orders,
     appraise,
-    benches,
     commit,
     device_value,
     plan_value,
     work_seconds,
 )
+from fate.policy.kernel.reference_state import Bench, benches
 
 #: How a greedy plan picks its next (call, device), see `greedy`.
 Rule: TypeAlias = int

@@ -6,6 +6,10 @@ behind is what `reference` says. A node is ready when its visible parents have e
 run now (`released_at_s`) too, tools in between included. All on estimates: running calls end when
 they are expected to, and nobody else arrives.
 
+A node that finds the memory it needs in use waits at the head of its device's list, as it does in
+the core, and nothing starts there before it. What slots that run several calls do to each other is
+what `reference_state` says.
+
 A node whose device is `ANY` goes to whichever idle device finds it cheapest to load, gather and
 prefill. Ties are broken by node index, then device index, lowest first.
 
@@ -18,7 +22,15 @@ from typing import Final, NamedTuple
 
 from fate.cost.terms import prefill_seconds
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Bench, Placement, appraise, benches, commit, gather_seconds
+from fate.policy.kernel.reference import appraise, commit, gather_seconds
+from fate.policy.kernel.reference_state import (
+    Bench,
+    Placement,
+    begun,
+    benches,
+    next_seconds,
+    settle,
+)
 
 #: Device of a node that any idle device may take.
 ANY: Final = -1
@@ -92,7 +104,7 @@ class Run:
         self.finish_s, self.device = [inf] * nodes, [ANY] * nodes
         self.turn, self.before = [0.0] * nodes, [-1] * nodes
         self.last = [[-1] * len(bench.free_at_s) for bench in self.benches]
-        self.started = 0
+        self.started, self.wake_s = 0, inf
         for node in range(nodes):
             if not self.left[node]:
                 self.admit(node)
@@ -123,12 +135,18 @@ class Run:
         return slot if free else -1
 
     def start(self, node: int, device: int) -> bool:
-        """Start a ready node on an idle device; one that cannot run there after all never runs."""
+        """Start a ready node on an idle device; one that cannot run there after all never runs.
+
+        False where it has to wait for memory in use.
+        """
         bench = self.benches[device]
-        self.ready[self.places.device[node]].remove(node)
         placed = self.appraise(node, device)
-        if placed is None:
+        if placed is not None and placed.blocked:
+            self.wake_s = min(self.wake_s, next_seconds(bench, self.now_s))
             return False
+        self.ready[self.places.device[node]].remove(node)
+        if placed is None:
+            return True
         slot = placed.slot
         commit(self.p, bench, node, placed)
         self.before[node] = self.last[device][slot]
@@ -136,6 +154,7 @@ class Run:
         self.finish_s[node], self.device[node] = placed.finish_s, device
         self.turn[node] = float(self.started)
         self.started += 1
+        begun(bench)
         return True
 
     def start_all(self) -> None:
@@ -143,9 +162,8 @@ class Run:
         for device, bench in enumerate(self.benches):
             while self._slot(bench, device) >= 0:
                 node = self.choose(device)
-                if node < 0:
+                if node < 0 or not self.start(node, device):
                     break
-                self.start(node, device)
 
     def gather_seconds(self, node: int, device: int) -> float:
         """Return the seconds to gather the outputs of parents that ran in this projection."""
@@ -168,18 +186,24 @@ class Run:
 
     def next_s(self) -> float:
         """Return when something happens next; inf if nothing does."""
-        at_s = inf
+        at_s, self.wake_s = self.wake_s, inf
         for bench, inside in zip(self.benches, self.inside, strict=True):
-            for free_s, node in zip(bench.free_at_s, inside, strict=True):
+            for slot, (free_s, node) in enumerate(zip(bench.free_at_s, inside, strict=True)):
                 if node >= 0 or self.now_s < free_s < inf:
-                    at_s = min(at_s, max(free_s, self.now_s))
+                    begins_s = -inf if bench.calls is None else bench.calls.at_s[slot]
+                    change_s = begins_s if begins_s > -inf else free_s
+                    at_s = min(at_s, max(change_s, self.now_s))
         for node in self.pending:
             at_s = min(at_s, self.ready_at_s[node])
         return at_s
 
     def end_all(self) -> None:
-        """Let what has ended by now release what waits for it."""
+        """Let calls begin, and what has ended by now release what waits for it."""
         for bench, inside in zip(self.benches, self.inside, strict=True):
+            settle(self.p, bench, self.now_s)
+            for node, end_s in begun(bench):
+                if node >= 0:
+                    self.finish_s[node] = end_s
             for slot, node in enumerate(inside):
                 if node >= 0 and bench.free_at_s[slot] <= self.now_s:
                     inside[slot] = -1

@@ -13,8 +13,9 @@ from math import inf
 from typing import Final, NamedTuple
 
 from fate.policy.kernel.problem import Plain
-from fate.policy.kernel.reference import Bench, appraise, commit, work_seconds
+from fate.policy.kernel.reference import appraise, commit, work_seconds
 from fate.policy.kernel.reference_project import ANY, Graph, Places, Run
+from fate.policy.kernel.reference_state import Bench
 
 #: Ready nodes that are looked at, the first ones in number.
 WINDOW: Final = 64
@@ -52,8 +53,8 @@ def rolled(p: Plain, graph: Graph, urgency: Urgency, factors: list[float]) -> Pl
     run = Run(p, graph, Places([ANY] * nodes, [0.0] * nodes))
     while True:
         while run.ready[ANY] and (heads := _heads(run, rank, urgency)):
-            for device, node in sorted(heads.items()):
-                run.start(node, device)
+            if not sum([run.start(node, device) for device, node in sorted(heads.items())]):
+                break
         run.now_s = run.next_s()
         if not run.now_s < inf:
             break
