@@ -30,14 +30,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """What a figure should be.
 
-    `at_most`: its mean is no higher than `bound`, `at_least`: no lower. `reaches_down_to`: its
-    interval includes or lies below `bound`. `overlaps`: it overlaps `bound` to `upper`.
+    `at_most`: its mean is no higher than `bound`, `at_least`: no lower, `below`: lower.
+    `reaches_down_to`: its interval includes or lies below `bound`. `overlaps`: it overlaps `bound`
+    to `upper`.
     """
 
     cell: str
     policy: str
     metric: str
-    kind: Literal["at_most", "at_least", "reaches_down_to", "overlaps"]
+    kind: Literal["at_most", "at_least", "below", "reaches_down_to", "overlaps"]
     bound: float
     upper: float = 0.0
 
@@ -48,6 +49,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
                 return row.mean <= self.bound
             case "at_least":
                 return row.mean >= self.bound
+            case "below":
+                return row.mean < self.bound
             case "reaches_down_to":
                 return row.low <= self.bound
             case "overlaps":
@@ -60,6 +63,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
                 return f"at most {_bound(self.bound)}"
             case "at_least":
                 return f"at least {_bound(self.bound)}"
+            case "below":
+                return f"below {_bound(self.bound)}"
             case "reaches_down_to":
                 return f"interval reaches {_bound(self.bound)} or less"
             case "overlaps":

@@ -27,7 +27,7 @@ from fate.drivers.setup import Setup
 DEVICES = 16
 #: Policies that see all stages are asked for so many decisions, the first ones, in a full run and
 #: in a quick one; those that see what is near for `_NEAR` times as many.
-_SAMPLED, _SAMPLED_QUICK, _NEAR = 64, 16, 10
+_SAMPLED, _SAMPLED_QUICK, _NEAR = 32, 6, 10
 DEFAULT_POLICIES = ("fate", "foresight")
 
 TARGETS = [
@@ -74,7 +74,9 @@ class ScalePlan:
 
 def scale_plan(*, quick: bool) -> ScalePlan:
     """Return the full plan, or the quick one."""
-    return ScalePlan(sizes=QUICK, sampled=_SAMPLED_QUICK) if quick else ScalePlan()
+    if not quick:
+        return ScalePlan()
+    return ScalePlan(sizes=QUICK, policies=("fate",), sampled=_SAMPLED_QUICK)
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ def test_every_run_is_a_line_with_its_commit(tmp_path: Path) -> None:
     [
         ("at_most", 0.75, 0.0, (0.75, 0.5, 1.0), True),
         ("at_most", 0.75, 0.0, (0.76, 0.5, 1.0), False),
+        ("below", 1.0, 0.0, (0.99, 0.9, 1.1), True),
+        ("below", 1.0, 0.0, (1.0, 0.9, 1.1), False),
         ("reaches_down_to", 1.0, 0.0, (1.1, 1.0, 1.2), True),
         ("reaches_down_to", 1.0, 0.0, (1.1, 1.01, 1.2), False),
         ("overlaps", 0.95, 1.05, (1.1, 1.04, 1.2), True),
