@@ -31,17 +31,20 @@ from fate.policy.kernel.compiled_state import (
 )
 from fate.policy.kernel.problem import ELIGIBLE, HELD, HELD_USED, TAIL, Problem
 from fate.policy.kernel.reference_project import ANY
-from fate.policy.kernel.reference_rolled import WINDOW
+from fate.policy.kernel.reference_rolled import window
 
 #: An idle device without a head yet, and one that is not idle, in `_Lists.head`.
 _OPEN, _BUSY = -1, -2
 
 
+_window = jit(window)
+
+
 class _Lists(NamedTuple):
     """Lists in the making.
 
-    nodes [W] that are in no list yet, with ends [W, D] and gather [W, D] in seconds; rank [N];
-    head [D] the node that an idle device starts; copied [D] whether a device's trial state is one.
+    nodes [W] that are in no list yet, with ends [W, D] and gather [W, D] in seconds; rank [N]; head
+    [D] the node that an idle device starts; copied [D] whether a device's trial state is one.
     """
 
     nodes: I64
@@ -55,7 +58,7 @@ class _Lists(NamedTuple):
 @jit
 def _new_lists(p: Problem, factors: F64) -> _Lists:
     nodes, devices = p.ids.shape[0], p.slots.shape[0]
-    rank = np.zeros(nodes)
+    rank, looked = np.zeros(nodes), min(_window(nodes, devices), nodes)
     for node in range(nodes):
         own_s = INF
         for d in range(devices):
@@ -63,9 +66,9 @@ def _new_lists(p: Problem, factors: F64) -> _Lists:
                 own_s = min(own_s, work_seconds(p, node, d, 0.0))
         rank[node] = (p.sizes[node, TAIL] + (own_s if own_s < INF else 0.0)) * factors[node]
     return _Lists(
-        np.zeros(WINDOW, np.int64),
-        np.zeros((WINDOW, devices)),
-        np.zeros((WINDOW, devices)),
+        np.zeros(looked, np.int64),
+        np.zeros((looked, devices)),
+        np.zeros((looked, devices)),
         rank,
         np.zeros(devices, np.int64),
         np.zeros(devices, np.uint8),

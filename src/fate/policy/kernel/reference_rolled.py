@@ -17,8 +17,10 @@ from fate.policy.kernel.reference import appraise, commit, work_seconds
 from fate.policy.kernel.reference_project import ANY, Graph, Places, Run
 from fate.policy.kernel.reference_state import Bench
 
-#: Ready nodes that are looked at, the first ones in number.
-WINDOW: Final = 64
+#: Pairs of a node and a device that a rule looks at in all its events, about, and ready nodes that
+#: it looks at in each, the first ones in number, at least.
+_LOOKS: Final = 10_000_000
+_LEAST: Final = 64
 
 
 class Urgency(NamedTuple):
@@ -66,6 +68,11 @@ def rolled(p: Plain, graph: Graph, urgency: Urgency, factors: list[float]) -> Pl
     return Places(run.device, turn)
 
 
+def window(nodes: int, devices: int) -> int:
+    """Return at how many ready nodes a rule looks in an event: all of them but in large DAGs."""
+    return max(_LOOKS // max(nodes * devices, 1), _LEAST)
+
+
 def least_work(p: Plain, node: int) -> float:
     """Return the seconds of a node's work, nothing cached, on the device that is quickest at it."""
     return min(
@@ -77,7 +84,7 @@ def least_work(p: Plain, node: int) -> float:
 def _heads(run: Run, rank: list[float], urgency: Urgency) -> dict[int, int]:
     """Return by device the node that heads an idle device's list."""
     idle, trial, heads = run.idle(), list(run.benches), dict[int, int]()
-    left = sorted(run.ready[ANY])[:WINDOW]
+    left = sorted(run.ready[ANY])[: window(len(run.p.model), run.p.devices)]
     ends = {node: [_end(run, trial[d], node, d) for d in range(run.p.devices)] for node in left}
     while ends and len(heads) < len(idle):
         best, most = -1, -inf

@@ -19,6 +19,7 @@ from fate.policy.kernel.reference_rolled import (
     ROLLED_MIN_MIN,
     SUFFERAGE,
     Urgency,
+    window,
 )
 from fate.policy.kernel.reference_whole import MOVE_WIDTH, overtaken
 from fate.policy.kernel.whole import Whole
@@ -162,6 +163,16 @@ def test_a_node_may_go_before_those_that_started_while_it_was_ready() -> None:
     assert overtaken(found, 3) == [2]
     assert overtaken(found, 2) == [1, 0]
     assert overtaken(found, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "devices", "looked"), [(1, 1, 1), (934, 8, 934), (10_000, 8, 125), (10_000, 64, 64)]
+)
+def test_rules_look_at_all_that_is_ready_but_in_large_dags(
+    nodes: int, devices: int, looked: int
+) -> None:
+    """A thousand calls on eight devices are no large DAG."""
+    assert min(window(nodes, devices), nodes) == looked
 
 
 @pytest.fixture(scope="module")
