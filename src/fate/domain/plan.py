@@ -11,13 +11,15 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
     goes on, `ahead` what a policy that plans whole workflows has laid down for each device:
     numbers of instances, waiting ones too, in the order in which they are to run, `places` the
-    (name, device) of every node that one which searches all of them planned for, in turn.
+    (name, device) of every node that one which searches all of them planned for, in turn, and
+    `end_s` when the last of them was to end.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
     cursor: int = 0
     ahead: tuple[tuple[int, ...], ...] = ()
     places: tuple[tuple[str, int], ...] = ()
+    end_s: float = 0.0
 
 
 class Prefetch(msgspec.Struct, frozen=True, array_like=True):

@@ -4,19 +4,22 @@ A plan gives each stage a device and a turn and is worth what running it to comp
 estimates only. At every decision:
 
     1. the incumbent, the plan of the decision before, is continued and valued
-    2. when there are nodes that it does not know, it meets what greedy rules would do with the
-       whole DAG: late EFT, min-min, sufferage, idle-affinity, and a search among such rules
-    3. then the best so far meets itself with the frontier as `fate` plans it
-    4. for nodes that are new, annealing
+    2. when there is news, it meets what greedy rules would do with the whole DAG: late EFT,
+       min-min, sufferage, idle-affinity, and a search among such rules
+    3. when there are nodes that it does not know, the best so far meets itself with the frontier
+       as `fate` plans it
+    4. when there is news, annealing
     5. perturbations of the best; each stays if it is no worse
     6. stickiness: the incumbent stays unless the gain reaches the margin
 
-3 and 4 are left out when no node is new; the budgets of 2 and 4 go by the share of nodes that are.
-With `rules`, `anneal`, `projections` 0 and no `challenge` what is left is the best of the greedy
-plans.
+News are nodes that the incumbent does not know, and its end, where that is another one than the
+decision before foresaw: then calls took longer, or less long, than estimated. The budgets of 2 and
+4 go by the share of nodes that are new, or by how far the end has moved. With `rules`, `anneal`,
+`projections` 0 and no `challenge` what is left is the best of the greedy plans.
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -26,7 +29,7 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
 from fate.policy.foresight.annealing import anneal
-from fate.policy.foresight.construction import Construction
+from fate.policy.foresight.construction import GREEDY, Construction
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
@@ -44,10 +47,9 @@ class Budget(NamedTuple):
     projections: int
 
     @classmethod
-    def of(cls, options: ForesightOptions, nodes: int, fresh: int, kernel: str) -> "Budget":
-        """Return the budget of a decision on so many nodes, some of which are new."""
+    def of(cls, options: ForesightOptions, nodes: int, share: float, kernel: str) -> "Budget":
+        """Return the budget of a decision on so many nodes, a share of which is new."""
         part = _REFERENCE if kernel == "reference" else _COMPILED
-        share = fresh / nodes
         anneal = min(options.anneal * nodes, options.anneal_steps // nodes)
         return cls(
             rules=int(min(options.rules, options.rule_steps // nodes) * share) // part.rules,
@@ -63,6 +65,9 @@ class Budget(NamedTuple):
 
 #: What budgets are divided by; a projection of the reference takes a hundred times as long.
 _COMPILED, _REFERENCE = Budget(1, 1, 1), Budget(rules=30, anneal=300, projections=10)
+#: An end that moves by less than this share of what is left has not moved; what is left is
+#: `_SOON_S` at least.
+_STEADY, _SOON_S = 1e-3, 1e-3
 
 
 class _Candidate(NamedTuple):
@@ -96,10 +101,11 @@ class ForesightPolicy:
         kernel = open_kernel(snapshot, Weights(depth=0))
         whole = kernel.whole(Aims(self.options.mean, self.options.tail))
         incumbent, fresh = _continued(snapshot, whole, memo)
-        budget = Budget.of(self.options, len(snapshot.model), fresh, kernel.name)
+        share = max(fresh, _news(snapshot, whole, incumbent, memo))
+        budget = Budget.of(self.options, len(snapshot.model), share, kernel.name)
         draw = np.random.default_rng(snapshot.seed)
         start = [incumbent] if incumbent else []
-        if fresh:
+        if fresh or budget.rules >= len(GREEDY):
             start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)
         best = min(start, key=lambda candidate: candidate.value_s)
         if self.options.challenge and fresh:
@@ -115,7 +121,7 @@ class ForesightPolicy:
             kept=kept,
             backend=kernel.name,
         )
-        return self._finish(snapshot, best.places, search)
+        return self._finish(snapshot, best.places, _end_s(whole, best.places), search)
 
     def _challenged(
         self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None
@@ -146,7 +152,7 @@ class ForesightPolicy:
         gain_s = incumbent.value_s - best.value_s
         return gain_s >= self.options.margin * incumbent.value_s
 
-    def _finish(self, snapshot: Snapshot, places: Places, search: Search) -> Plan:
+    def _finish(self, snapshot: Snapshot, places: Places, end_s: float, search: Search) -> Plan:
         order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
         orders: list[list[int]] = [[] for _ in range(snapshot.devices)]
         for node in order:
@@ -162,21 +168,37 @@ class ForesightPolicy:
         return Plan(
             policy=self.name,
             orders=named,
-            memo=Memo(orders=named, places=remembered),
+            memo=Memo(orders=named, places=remembered, end_s=end_s),
             search=search,
         )
 
 
+def _end_s(whole: Whole, places: Places) -> float:
+    """Return when the last node of a plan ends."""
+    return max([end_s for end_s in whole.project(places)[0].finish_s if end_s < inf], default=0.0)
+
+
+def _news(
+    snapshot: Snapshot, whole: Whole, incumbent: _Candidate | None, memo: Memo | None
+) -> float:
+    """Return by what share of what is left the end of the incumbent has moved; 1 at most."""
+    if incumbent is None or memo is None:
+        return 1.0
+    end_s = _end_s(whole, incumbent.places)
+    moved = abs(end_s - memo.end_s) / max(end_s - snapshot.now_s, _SOON_S)
+    return min(moved, 1.0) if moved > _STEADY else 0.0
+
+
 def _continued(
     snapshot: Snapshot, whole: Whole, memo: Memo | None
-) -> tuple[_Candidate | None, int]:
-    """Return the plan of the decision before, and how many nodes there are that it did not know.
+) -> tuple[_Candidate | None, float]:
+    """Return the plan of the decision before, and the share of nodes that it did not know.
 
     Those, and nodes whose device cannot run them any more, go where they cost least.
     """
     known = {name: at for at, (name, _) in enumerate(memo.places)} if memo else {}
     if not known:
-        return None, len(snapshot.model)
+        return None, 1.0
     found = [known.get(name) for name in snapshot.node_names]
     fresh = sum(at is None for at in found)
     devices = [ANY if at is None or memo is None else memo.places[at][1] for at in found]
@@ -186,7 +208,8 @@ def _continued(
     )
     projection, value_s = whole.project(places)
     turn = projection.turn if fresh else places.turn
-    return _Candidate(value_s, Places(projection.device, turn), "previous"), fresh
+    places = Places(projection.device, turn)
+    return _Candidate(value_s, places, "previous"), fresh / len(found)
 
 
 def _constructed(whole: Whole, construction: Construction, budget: Budget) -> list[_Candidate]:

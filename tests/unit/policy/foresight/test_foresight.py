@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.strategies import Box, Kind, Node, make_snapshot
 
 from fate.bench.case import PATIENT, Case, run_case
@@ -89,6 +90,20 @@ def test_nodes_that_are_new_are_searched_for_once(monkeypatch: pytest.MonkeyPatc
     plan = policy.plan(snapshot, None)
     assert plan.search.moves == 3 + 1_200 + 7
     assert policy.plan(snapshot, plan.memo).search.moves == 7
+
+
+def test_a_plan_whose_end_has_moved_is_searched_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was to end later by a tenth of what is left: as if one node in ten were new."""
+    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", Budget(1, 1, 1))
+    snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
+    policy = ForesightPolicy(rules=0, anneal=400, projections=7, challenge=False)
+    memo = policy.plan(snapshot, None).memo
+    assert memo is not None
+    left_s = memo.end_s - snapshot.now_s
+    late = replace(memo, end_s=memo.end_s + 0.1 * left_s)
+    assert policy.plan(snapshot, late).search.moves == pytest.approx(7 + 0.1 * 1_200, abs=1)
+    steady = replace(memo, end_s=memo.end_s - 1e-4 * left_s)
+    assert policy.plan(snapshot, steady).search.moves == 7
 
 
 def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
