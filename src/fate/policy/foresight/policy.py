@@ -100,8 +100,8 @@ class ForesightPolicy:
             return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
         kernel = open_kernel(snapshot, Weights(depth=0))
         whole = kernel.whole(Aims(self.options.mean, self.options.tail))
-        incumbent, fresh = _continued(snapshot, whole, memo)
-        share = max(fresh, _news(snapshot, whole, incumbent, memo))
+        incumbent, fresh, end_s = _continued(snapshot, whole, memo)
+        share = max(fresh, _news(snapshot, end_s, memo))
         budget = Budget.of(self.options, len(snapshot.model), share, kernel.name)
         draw = np.random.default_rng(snapshot.seed)
         start = [incumbent] if incumbent else []
@@ -121,7 +121,8 @@ class ForesightPolicy:
             kept=kept,
             backend=kernel.name,
         )
-        return self._finish(snapshot, best.places, _end_s(whole, best.places), search)
+        end_s = _end_s(whole.project(best.places)[0].finish_s)
+        return self._finish(snapshot, best.places, end_s, search)
 
     def _challenged(
         self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None
@@ -173,32 +174,29 @@ class ForesightPolicy:
         )
 
 
-def _end_s(whole: Whole, places: Places) -> float:
-    """Return when the last node of a plan ends."""
-    return max([end_s for end_s in whole.project(places)[0].finish_s if end_s < inf], default=0.0)
+def _end_s(finish_s: list[float]) -> float:
+    """Return when the last node of a projection ends."""
+    return max([end_s for end_s in finish_s if end_s < inf], default=0.0)
 
 
-def _news(
-    snapshot: Snapshot, whole: Whole, incumbent: _Candidate | None, memo: Memo | None
-) -> float:
+def _news(snapshot: Snapshot, end_s: float, memo: Memo | None) -> float:
     """Return by what share of what is left the end of the incumbent has moved; 1 at most."""
-    if incumbent is None or memo is None:
+    if memo is None:
         return 1.0
-    end_s = _end_s(whole, incumbent.places)
     moved = abs(end_s - memo.end_s) / max(end_s - snapshot.now_s, _SOON_S)
     return min(moved, 1.0) if moved > _STEADY else 0.0
 
 
 def _continued(
     snapshot: Snapshot, whole: Whole, memo: Memo | None
-) -> tuple[_Candidate | None, float]:
-    """Return the plan of the decision before, and the share of nodes that it did not know.
+) -> tuple[_Candidate | None, float, float]:
+    """Return the plan of the decision before, the share of nodes it did not know, and its end [s].
 
     Those, and nodes whose device cannot run them any more, go where they cost least.
     """
     known = {name: at for at, (name, _) in enumerate(memo.places)} if memo else {}
     if not known:
-        return None, 1.0
+        return None, 1.0, 0.0
     found = [known.get(name) for name in snapshot.node_names]
     fresh = sum(at is None for at in found)
     devices = [ANY if at is None or memo is None else memo.places[at][1] for at in found]
@@ -209,7 +207,8 @@ def _continued(
     projection, value_s = whole.project(places)
     turn = projection.turn if fresh else places.turn
     places = Places(projection.device, turn)
-    return _Candidate(value_s, places, "previous"), fresh / len(found)
+    end_s = _end_s(projection.finish_s)
+    return _Candidate(value_s, places, "previous"), fresh / len(found), end_s
 
 
 def _constructed(whole: Whole, construction: Construction, budget: Budget) -> list[_Candidate]:
