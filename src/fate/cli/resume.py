@@ -1,6 +1,10 @@
 """`fate resume`: a run that was interrupted, cancelled or failed goes on."""
 
-from collections.abc import Mapping
+import asyncio
+import gc
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,37 +55,66 @@ def resume(
     unless options say otherwise. Exit codes are those of `fate run`.
     """
     path = RunStore().find(run)
-    with stopped(path) as left:
+    with _uncollected(), stopped(path) as left:
         targets = _targets(left.job.targets, out, json_, timeline)
         choice = Choice(
             policy=left.header.policy, options=left.header.policy_options, seed=left.header.seed
         )
         show = Show(left.job, choice, quiet=quiet, plain=plain)
-        for record in left.records:
-            show.fold.add(record)
+        show.recall(left.records)
         if left.over and left.well:
             show.say(f"run {left.header.run} has ended well; nothing is left to do")
             done = finished(left)
         else:
-            recovered = where_it_stands(
-                left, reason="resumed by the user", afresh=afresh, rerun_tools=rerun_tools
-            )
-            show.say(_what(left, recovered))
-            start_warm_up(left.setup.policy)
             weights = fetch_weights(left.job, show.say)
-            done = until_end(_go_on(left, recovered, weights, path, show), path)
+            recovering = partial(
+                where_it_stands,
+                left,
+                reason="resumed by the user",
+                afresh=afresh,
+                rerun_tools=rerun_tools,
+            )
+            done = until_end(_go_on(left, recovering, weights, path, show), path)
             remember(left.job, done)
         publish(left.job, done, show, path, targets)
     raise typer.Exit(EXIT_CODES[done.status])
 
 
 async def _go_on(
-    left: Stopped, recovered: Recovered, weights: Mapping[str, Path], path: Path, show: Show
+    left: Stopped,
+    recovering: Callable[[], Recovered],
+    weights: Mapping[str, Path],
+    path: Path,
+    show: Show,
 ) -> Finished:
-    async with open_engines(left.job, weights, path.parent) as engines, show.watching():
-        show.expects(left.header.predicted_makespan_s)
-        process = Process(engines=engines, on_record=show.add, on_start=show.started)
-        return await go_on(left, recovered, process)
+    """Replay the records while devices start, then drive the run; the kernel comes up after that.
+
+    Bringing the kernel up and replaying would take turns at the interpreter.
+    """
+    replayed = asyncio.create_task(asyncio.to_thread(recovering))
+    try:
+        async with open_engines(left.job, weights, path.parent) as engines:
+            recovered = await replayed
+            gc.freeze()
+            gc.enable()
+            show.say(_what(left, recovered))
+            start_warm_up(left.setup.policy)
+            show.expects(left.header.predicted_makespan_s)
+            process = Process(engines=engines, on_record=show.add, on_start=show.started)
+            async with show.watching():
+                return await go_on(left, recovered, process)
+    finally:
+        await asyncio.gather(replayed, return_exceptions=True)  # its thread cannot be stopped
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """What is read back stays: to go over it again and again would free nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _what(left: Stopped, recovered: Recovered) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from fate.view.live import LiveView
 
 
+#: Old records read in a row, a few milliseconds of work, and the pause in between for others [s].
+_AT_ONCE, _PAUSE_S = 100, 0.01
+
+
 class Show:
     """Progress of one run, fed record by record; `outlook` predicts its end meanwhile."""
 
@@ -37,6 +42,7 @@ class Show:
         self._title, self._quiet = job.name, quiet
         self._clock = WallClock()
         self._runtime: Runtime | None = None
+        self._unread: deque[tuple[Callable[[Record], None], Record]] = deque()
         self._progress = Progress(job.resolved.cluster, self._line)
         watched = not (quiet or plain) and _terminal()
         self._view = _view(job.resolved.cluster, self._gauges) if watched else None
@@ -44,7 +50,8 @@ class Show:
     @property
     def fold(self) -> Fold:
         """The history of the run so far."""
-        return self._progress.fold if self._view is None else self._view.fold
+        self._read(len(self._unread))
+        return self._fold
 
     def say(self, line: str) -> None:
         """Show a line, unless nothing is to be said."""
@@ -53,8 +60,32 @@ class Show:
         else:
             self._view.say(line)
 
+    def recall(self, records: Iterable[Record]) -> None:
+        """Know what former processes recorded: read bit by bit while devices work again."""
+        self._unread.extend((self._fold.add, record) for record in records)
+
     def add(self, record: Record) -> None:
-        """Take the next record in."""
+        """Take the next record in, behind those that are not read yet."""
+        if self._unread:
+            self._unread.append((self._take, record))
+        else:
+            self._take(record)
+
+    @property
+    def _fold(self) -> Fold:
+        return self._progress.fold if self._view is None else self._view.fold
+
+    def _read(self, most: int) -> None:
+        for _ in range(min(most, len(self._unread))):
+            take, record = self._unread.popleft()
+            take(record)
+
+    async def _catch_up(self) -> None:
+        while self._unread:
+            self._read(_AT_ONCE)
+            await asyncio.sleep(_PAUSE_S)
+
+    def _take(self, record: Record) -> None:
         if self._view is None:
             self._progress.add(record, self._clock.now_s())
         else:
@@ -73,6 +104,7 @@ class Show:
     @asynccontextmanager
     async def watching(self) -> AsyncGenerator[None]:
         """Draw while the run goes on; whatever ends it, the terminal is given back."""
+        behind = asyncio.create_task(self._catch_up())
         try:
             if self._view is None:
                 yield
@@ -80,7 +112,7 @@ class Show:
                 async with self._view:
                     yield
         finally:
-            await self.outlook.stop()
+            await asyncio.gather(self.outlook.stop(), behind)
 
     def _line(self, line: str) -> None:
         if not self._quiet:

@@ -90,11 +90,7 @@ def look_everywhere(
     nodes: Nodes, lifecycle: Lifecycle, running: Foretold, options: SchedulerOptions, now_s: float
 ) -> None:
     """Add every stage that is not ready, by age, up to a number, with every edge."""
-    rows_of: dict[int, list[int]] = {}
-    for instance in lifecycle.not_ready():
-        if len(nodes.owners) >= options.visible_max:
-            break
-        rows_of[instance.number] = _add_parts(nodes, lifecycle, instance)
+    rows_of = add_waiting(nodes, lifecycle, options)
     nodes.edges = [
         [
             Edge(row, _share(owner, child) / len(rows), _between_s(owner, child))
@@ -105,6 +101,18 @@ def look_everywhere(
         for owner in nodes.owners
     ]
     nodes.released_at_s = _released(nodes, lifecycle, running, rows_of, now_s)
+
+
+def add_waiting(
+    nodes: Nodes, lifecycle: Lifecycle, options: SchedulerOptions
+) -> dict[int, list[int]]:
+    """Add every stage that is not ready, by age, up to a number; return their rows by instance."""
+    rows_of: dict[int, list[int]] = {}
+    for instance in lifecycle.not_ready():
+        if len(nodes.owners) >= options.visible_max:
+            break
+        rows_of[instance.number] = _add_parts(nodes, lifecycle, instance)
+    return rows_of
 
 
 def _add_parts(nodes: Nodes, lifecycle: Lifecycle, instance: Instance) -> list[int]:

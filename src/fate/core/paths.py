@@ -42,6 +42,8 @@ class PathTable:
         self._tokens = np.zeros((64, DEPTH), np.int32)
         self._written = 0
         self._node_tokens = np.zeros((64, 2), np.int32)
+        self._measured: list[tuple[int, int]] = []
+        self._changed: set[int] = set()
         self.row("", ())
 
     def row(self, model: str, path: Path) -> int:
@@ -120,13 +122,22 @@ class PathTable:
 
     def _measure(self, node: int, tokens: int, upto: int) -> None:
         """Take note of a node's tokens, its own and from the root on: an answer's may change."""
-        if node == len(self._node_tokens):
-            more = np.zeros_like(self._node_tokens)
-            self._node_tokens = np.concatenate([self._node_tokens, more], axis=0)
-        self._node_tokens[node] = (tokens, upto)
+        if node == len(self._measured):
+            self._measured.append((tokens, upto))
+        elif self._measured[node] == (tokens, upto):
+            return
+        else:
+            self._measured[node] = (tokens, upto)
+        self._changed.add(node)
 
     def _write(self) -> None:
         """Bring the arrays up to date: only comparisons of many rows need them."""
+        while len(self._node_tokens) < len(self._measured):
+            more = np.zeros_like(self._node_tokens)
+            self._node_tokens = np.concatenate([self._node_tokens, more], axis=0)
+        for node in self._changed:
+            self._node_tokens[node] = self._measured[node]
+        self._changed.clear()
         while len(self._node_ids) < len(self._entries):
             self._node_ids = np.concatenate(
                 [self._node_ids, np.full_like(self._node_ids, -1)], axis=0

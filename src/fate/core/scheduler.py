@@ -142,8 +142,14 @@ class Scheduler:
         """Whether a plan has been asked for and has not come."""
         return self._in_flight
 
-    def handle(self, events: Sequence[Event], now_s: float) -> list[Command]:
-        """Apply a batch of events and return what to do now, at most one `RequestPlan`."""
+    def handle(
+        self, events: Sequence[Event], now_s: float, *, replayed: bool = False
+    ) -> list[Command]:
+        """Apply a batch of events and return what to do now, at most one `RequestPlan`.
+
+        What is `replayed` has its plans in the log: the core changes and answers alike, but makes
+        no picture for a policy and sends no `RequestPlan`.
+        """
         for event in events:
             self._on[type(event)](event, now_s)
             if self.lifecycle.unsettled:
@@ -160,7 +166,7 @@ class Scheduler:
             self._dispatch.start_overdue(now_s)
             if self._late:
                 self._fall_back(now_s)
-            self._request_plan(now_s)
+            self._request_plan(now_s, replayed=replayed)
         self._look_ahead(events, now_s)
         for command in self._outbox:
             if type(command) in _WATCHED:
@@ -328,7 +334,7 @@ class Scheduler:
 
     # --- planning ------------------------------------------------------------------------
 
-    def _request_plan(self, now_s: float) -> None:
+    def _request_plan(self, now_s: float, *, replayed: bool) -> None:
         """Ask for a plan if something changed, somebody could use it, and none is on its way."""
         if self._in_flight or not self._stale or not (self._eager or self._dispatch.free_devices()):
             return
@@ -336,17 +342,13 @@ class Scheduler:
             return  # what is rendered now is ready in a moment: the plan shall know of it
         self._version += 1
         self._in_flight, self._stale = True, False
-        snapshot = self._snapshots.build(
-            self._version, now_s, whole_frontier=self._eager, lookahead=self._lookahead
-        )
-        self._outbox.append(
-            RequestPlan(
-                version=self._version,
-                grace_s=self._options.plan_grace_s,
-                snapshot=snapshot,
-                memo=self._memo,
-            )
-        )
+        version, whole, lookahead = self._version, self._eager, self._lookahead
+        if replayed:
+            self._snapshots.look(now_s, whole_frontier=whole, lookahead=lookahead)
+            return
+        seen = self._snapshots.build(version, now_s, whole_frontier=whole, lookahead=lookahead)
+        grace_s, memo = self._options.plan_grace_s, self._memo
+        self._outbox.append(RequestPlan(version=version, grace_s=grace_s, snapshot=seen, memo=memo))
 
     def _arm_wake(self, now_s: float) -> None:
         """Ask to be woken when a pause ends, a chunk or a step is overdue, a device is due."""

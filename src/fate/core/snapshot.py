@@ -12,13 +12,14 @@ from fate.core.lifecycle import Lifecycle
 from fate.core.nodes import (
     Edge,
     Nodes,
+    add_waiting,
     look_everywhere,
     look_near,
     ready_nodes,
 )
 from fate.core.options import SchedulerOptions
 from fate.core.paths import EMPTY
-from fate.core.pool import Work
+from fate.core.pool import ReadyChunk, Work
 from fate.core.service import columns
 from fate.domain.catalog import Cluster
 from fate.domain.snapshot import F64, I32, U8, Snapshot
@@ -123,18 +124,37 @@ class SnapshotBuilder:
             slowdown=tables.slowdown,
         )
 
+    def look(self, now_s: float, *, whole_frontier: bool, lookahead: Lookahead) -> None:
+        """Leave behind in the core what `build` does, without its arrays.
+
+        Waiting work is estimated when it is first looked at, and its prompt takes its place in the
+        table of paths then; what devices hold has been work before.
+        """
+        frontier = self._frontier(lookahead, now_s, whole=whole_frontier)
+        names = [ready.chunk.instance for ready in frontier]
+        if lookahead == "all":
+            owners = [self._lifecycle.instances[name] for name in names]
+            add_waiting(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
+        else:  # chunks of one instance look at the same stages
+            owners = [self._lifecycle.instances[name] for name in dict.fromkeys(names)]
+            look_near(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
+
     def _nodes(
         self, lookahead: Lookahead, now_s: float, running: Foretold, *, whole: bool
     ) -> Nodes:
-        """The frontier, bounded unless the policy wants all of it, and what is ahead of it."""
-        pool = self._lifecycle.pool
-        bound = self._options.visible_max if lookahead == "all" else self._bound
-        nodes = ready_nodes(pool.frontier(len(pool) if whole else bound, now_s), self._lifecycle)
+        """The frontier and what is ahead of it."""
+        nodes = ready_nodes(self._frontier(lookahead, now_s, whole=whole), self._lifecycle)
         if lookahead == "all":
             look_everywhere(nodes, self._lifecycle, running, self._options, now_s)
         else:
             look_near(nodes, self._lifecycle, self._options)
         return nodes
+
+    def _frontier(self, lookahead: Lookahead, now_s: float, *, whole: bool) -> list[ReadyChunk]:
+        """What is ready, bounded unless the policy wants all of it."""
+        pool = self._lifecycle.pool
+        bound = self._options.visible_max if lookahead == "all" else self._bound
+        return pool.frontier(len(pool) if whole else bound, now_s)
 
     def _prefixes(self, works: list[Work], rows: list[int]) -> dict[str, Any]:
         """Path nodes of prompts and contents, and which of them caches of blocks hold."""

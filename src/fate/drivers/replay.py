@@ -27,7 +27,7 @@ class Decision:
 
 
 def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
-    """Feed recorded events to a fresh core and check every command.
+    """Feed recorded events to a fresh core and check every command; no policy is asked.
 
     Returns:
         The core in the state the journal ends in.
@@ -38,7 +38,7 @@ def replay(records: Iterable[Record], setup: Setup) -> Scheduler:
     core = setup.scheduler()
     for number, recorded in enumerate(records):
         core = _core_of(recorded, core, setup)
-        _check(number, recorded, core.handle(recorded.events, recorded.at_s))
+        _check(number, recorded, core.handle(recorded.events, recorded.at_s, replayed=True))
     return core
 
 

@@ -211,9 +211,13 @@ class Runtime:
         return Outcome(makespan_s=last_end_s, records=(), ended=ended)
 
     async def _next_mail(self) -> None:
-        """Wait for events; turns that follow each other without a wait are counted as one."""
+        """Wait for events; turns that follow each other without a wait are counted as one.
+
+        What is finished is durable before: who knows when the next command makes it so.
+        """
         idle = not self._mail.is_set()
         if idle:
+            self._journal.commit()
             self.usage.cpu_s += time.thread_time() - self._busy_since_s
         await self._clock.wait(self._mail)
         if idle:

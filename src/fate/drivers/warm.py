@@ -58,6 +58,12 @@ def wait(tell: Callable[[str], object] | None = None) -> None:
 atexit.register(wait, sys.stderr.write)
 
 
+def kernel_cache() -> Path:
+    """Return where compiled kernels are kept: `$FATE_HOME/kernel`, or the user's cache."""
+    home = os.environ.get("FATE_HOME")
+    return (Path(home) if home else user_cache_path("fate")) / "kernel"
+
+
 def start_warm_up(policy: Policy) -> threading.Thread | None:
     """Compile or load the kernel in a thread if the policy is one that searches.
 
@@ -65,8 +71,7 @@ def start_warm_up(policy: Policy) -> threading.Thread | None:
     """
     if policy.inline:
         return None
-    home = os.environ.get("FATE_HOME")
-    cache = (Path(home) if home else user_cache_path("fate")) / "kernel"
+    cache = kernel_cache()
     whole = policy.lookahead == "all"
     mark = cache / f"complete-{_digest()}{'-whole' if whole else ''}"
     thread = threading.Thread(

@@ -3,10 +3,6 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import jsonschema
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from fate.workflow.compile import Compiler, sinks
 from fate.workflow.own_code import ToolError, check_arguments, check_target
 from fate.workflow.problems import DataPath, Problems
@@ -200,20 +196,25 @@ def _check_stage(at: DataPath, stage: Stage, problems: Problems) -> None:
 def _check_default(at: DataPath, stage: LlmStage, problems: Problems) -> None:
     if stage.on_error != "default" or stage.answer_schema is None:
         return
+    import jsonschema  # slow to import, and most workflows have no schemas
+
     try:
-        jsonschema.validate(stage.default, stage.answer_schema, cls=Draft202012Validator)
+        cls = jsonschema.Draft202012Validator
+        jsonschema.validate(stage.default, stage.answer_schema, cls=cls)
     except jsonschema.ValidationError as error:
         problems.add((*at, "default"), f"default violates the schema: {error.message[:200]}")
-    except SchemaError:
+    except jsonschema.SchemaError:
         return  # reported already
 
 
 def _check_schema(at: DataPath, stage: LlmStage, problems: Problems) -> None:
     if stage.answer_schema is None:
         return
+    import jsonschema  # see above
+
     try:
-        Draft202012Validator.check_schema(stage.answer_schema)
-    except SchemaError as error:
+        jsonschema.Draft202012Validator.check_schema(stage.answer_schema)
+    except jsonschema.SchemaError as error:
         place = "/".join(str(step) for step in error.absolute_path)
         what = f"not a JSON Schema: {error.message}{f' (at {place})' if place else ''}"
         problems.add((*at, "schema"), what)

@@ -15,8 +15,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
 
-import jsonschema
-
 from fate.domain.catalog import Model
 from fate.domain.errors import FateError
 from fate.domain.graph import Graph, InstanceId, Path
@@ -245,6 +243,8 @@ class Expander:
         schema = stage.spec.answer_schema if isinstance(stage.spec, LlmStage) else None
         if schema is None:
             return None
+        import jsonschema  # slow to import, and most workflows have no schemas
+
         try:
             value = json.loads(text)
         except ValueError as error:

@@ -1,11 +1,13 @@
 """Replays: logs that lead to their decisions, logs that do not, decisions taken anew."""
 
 import dataclasses
+from copy import deepcopy
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.graphs import chain, cluster, mixed, profile
+from tests.graphs import chain, cluster, map_reduce, mixed, profile
 
 from fate.core.options import SchedulerOptions
 from fate.domain.errors import ReplayError
@@ -23,10 +25,13 @@ from fate.domain.messages import (
     PlanLate,
     Planned,
     Record,
+    RequestPlan,
+    Resumed,
     Submitted,
     Woke,
 )
 from fate.domain.plan import Plan
+from fate.domain.snapshot import Snapshot
 from fate.drivers.faulty import simulate_faults
 from fate.drivers.replay import decisions, replan, replay
 from fate.drivers.setup import Outcome, Setup, in_order
@@ -53,6 +58,28 @@ def test_a_replay_never_asks_the_policy() -> None:
     """Recorded plans count, whoever replays them."""
     records = log_of(setup_of("fate"))
     assert replay(records, setup_of("round-robin-idle")).finished
+
+
+@pytest.mark.parametrize("policy", ["fate", "foresight", "heft", "late-eft"])
+def test_a_replay_leaves_behind_what_pictures_would(policy: str) -> None:
+    """It makes none, but the core's next one is the same to the last bit, wherever it stops."""
+    setup = setup_of(policy)
+    graphs = [*mixed(), *[map_reduce(f"more{n}", items=5) for n in range(2)]]
+    records = simulate([(float(n), graph) for n, graph in enumerate(graphs)], setup).records
+    whole = setup.scheduler()
+    for stop, record in enumerate(records[: len(records) // 2], 1):
+        whole.handle(record.events, record.at_s)
+        if stop % 5:
+            continue
+        pictures = [
+            [c.snapshot for c in core.handle([Resumed()], record.at_s) if type(c) is RequestPlan]
+            for core in (replay(records[:stop], setup), deepcopy(whole))
+        ]
+        assert len(pictures[0]) == len(pictures[1])
+        for left, right in zip(*pictures, strict=True):
+            for field in dataclasses.fields(Snapshot):
+                mine, other = getattr(left, field.name), getattr(right, field.name)
+                assert np.array_equal(mine, other), field.name
 
 
 def test_part_of_a_log_leads_to_the_middle() -> None:

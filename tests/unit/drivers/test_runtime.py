@@ -509,6 +509,22 @@ def test_the_journal_comes_before_effects_and_after_outputs() -> None:
     assert trial.told == [*range(1, len(log.records) + 1)]
 
 
+def test_what_is_finished_is_durable_before_the_run_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item in the middle of a chunk leads to no command, and the next may take minutes."""
+    log = Log()
+    trial = Trial(map_reduce("w", items=6), log=log)
+    wait, lasting = trial.bench.clock.wait, list[bool]()
+
+    async def watched(mail: asyncio.Event) -> None:
+        lasting.append(mail.is_set() or log.committed == len(log.records))
+        await wait(mail)
+
+    monkeypatch.setattr(trial.bench.clock, "wait", watched)
+    trial.run()
+    assert lasting and all(lasting)
+    assert any(r.events and not r.commands for r in log.records)
+
+
 # --- on the wall clock ------------------------------------------------------------------------
 
 
