@@ -268,19 +268,22 @@ def test_waiting_for_a_slot_can_be_cancelled(folder: Path) -> None:
     in_pool(work, size=1)
 
 
+#: Shells start background jobs with SIGINT ignored, and children inherit that; whoever is pressed
+#: Ctrl-C at does not ignore it. The tool's own time-out must not be what ends it.
 PARENT = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from fate.drivers.tool_pool import ToolPool
 from fate.workflow.own_code import OwnCall
 
 async def main():
     own = OwnCall(stage="s", target="own_tools:hang_with_child", folder=Path(sys.argv[1]),
-        arguments={"file": sys.argv[2]}, pure=True, timeout_s=60, memory_bytes=2**29,
+        arguments={"file": sys.argv[2]}, pure=True, timeout_s=600, memory_bytes=2**29,
         max_output_bytes=100)
     async with ToolPool() as pool:
         await pool.run(own)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(main())
 """
 
