@@ -5,9 +5,9 @@ its whole run, then, in a run of its own, twenty times as many. What doubling ch
 the search still is from where it leads; the lower bound tells how far that can be from the optimum.
 """
 
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
@@ -21,8 +21,8 @@ from fate.bench.report import Echo, Progress, Report
 from fate.bench.statistics import exact, ratio
 from fate.bench.suites import real_dag
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.runner import default_processes
 from fate.bench.suites.suite import Choice
+from fate.bench.workers import default_processes, spread
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +44,9 @@ def offline(out: Path, echo: Echo, *, seeds: int, cells: int, jobs: int | None) 
     problems = _problems(seeds, cells)
     real_dag.prepare(problems)
     progress, found = Progress(len(problems), echo), list[Measured]()
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(jobs or default_processes(), mp_context=spawn) as pool:
-        for one in pool.map(measure, problems, [out] * len(problems)):
+    work, processes = partial(measure, store=out), jobs or default_processes()
+    with closing(spread(work, problems, processes, in_order=True)) as solved:
+        for _, one in solved:
             found.append(one)
             report.run(msgspec.to_builtins(one))
             progress.step(

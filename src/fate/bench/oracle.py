@@ -5,11 +5,10 @@ one model and one prompt on a device at a time, outputs that take links. The opt
 everything beforehand; policies see what they always see, and plans take no time.
 """
 
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from fate.bench.small import small_case
 from fate.bench.statistics import exact, ratio
 from fate.bench.suites.oracle_page import write_oracle
 from fate.bench.suites.results import code_digest
+from fate.bench.workers import resumable, spread
 from fate.policy.base import Policy
 from fate.registry import names
 from fate.view.history import History
@@ -99,11 +99,12 @@ def oracle(out: Path, echo: Echo, plan: OraclePlan, asked: str = "fate bench ora
         report.run(msgspec.to_builtins(solved))
     missing = [seed for seed in plan.seeds if seed not in found]
     progress = Progress(len(missing), echo)
-    for solved in _solved(missing, plan):
-        found[solved.seed] = solved
-        report.run(msgspec.to_builtins(solved))
-        proof = "proved" if solved.proved else f"not below {solved.optimum_bound_s:.2f} s"
-        progress.step(f"seed {solved.seed}: optimum {solved.optimum_s:.2f} s, {proof}")
+    with resumable(out), closing(_solved(missing, plan)) as cases:
+        for solved in cases:
+            found[solved.seed] = solved
+            report.run(msgspec.to_builtins(solved))
+            proof = "proved" if solved.proved else f"not below {solved.optimum_bound_s:.2f} s"
+            progress.step(f"seed {solved.seed}: optimum {solved.optimum_s:.2f} s, {proof}")
     _add(report, plan.policies, [found[seed] for seed in plan.seeds])
     report.show_rows()
     summary = report.write()
@@ -127,13 +128,12 @@ def _kept(out: Path, plan: OraclePlan) -> dict[int, Solved]:
     }
 
 
-def _solved(seeds: Sequence[int], plan: OraclePlan) -> Iterator[Solved]:
+def _solved(seeds: Sequence[int], plan: OraclePlan) -> Generator[Solved]:
     if plan.processes == 1 or len(seeds) < 2:
         yield from (solve(seed, plan) for seed in seeds)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(plan.processes, mp_context=spawn) as pool:
-        yield from pool.map(solve, seeds, repeat(plan))
+    with closing(spread(partial(solve, plan=plan), seeds, plan.processes, in_order=True)) as solved:
+        yield from (case for _, case in solved)
 
 
 def solve(seed: int, plan: OraclePlan) -> Solved:

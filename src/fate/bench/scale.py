@@ -1,11 +1,10 @@
 """`fate bench scale`: what a decision costs as more work waits and more devices take it."""
 
 import math
-import multiprocessing
 import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, linear_regression
@@ -19,6 +18,7 @@ from fate.bench.report import Echo, Progress, Report, Target
 from fate.bench.statistics import average, exact
 from fate.bench.suites.results import code_digest
 from fate.bench.suites.scale_page import write_scale
+from fate.bench.workers import resumable, spread
 from fate.core.options import SchedulerOptions
 from fate.domain.messages import Record
 from fate.drivers.setup import Setup
@@ -123,11 +123,13 @@ def scale(out: Path, echo: Echo, plan: ScalePlan, asked: str = "fate bench scale
         report.run(msgspec.to_builtins(each))
     missing = [key for key in wanted if key not in found]
     progress = Progress(len(missing), echo, sum(size.stages for size, *_ in missing))
-    for each in _measured(missing, plan.processes):
-        found[each.key] = each
-        report.run(msgspec.to_builtins(each))
-        what = f"{each.policy}, {each.size.cell}: {1e3 * (each.plan_s + each.core_s):.3g} ms"
-        progress.step(f"{what} in each of {each.decisions} decisions", each.size.stages)
+    fresh = spread(_measure, missing, plan.processes, in_order=True, tasks_each=1)
+    with resumable(out), closing(fresh) as measured:
+        for _, each in measured:
+            found[each.key] = each
+            report.run(msgspec.to_builtins(each))
+            what = f"{each.policy}, {each.size.cell}: {1e3 * (each.plan_s + each.core_s):.3g} ms"
+            progress.step(f"{what} in each of {each.decisions} decisions", each.size.stages)
     _add(report, [found[key] for key in wanted])
     report.show_rows()
     echo("")
@@ -149,10 +151,8 @@ def _kept(out: Path) -> dict[tuple[Size, str, int, int], Measured]:
     return {each.key: each for each in found if each.code == code_digest()}
 
 
-def _measured(keys: Sequence[tuple[Size, str, int, int]], processes: int) -> Iterator[Measured]:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, max_tasks_per_child=1) as pool:
-        yield from pool.map(measure, *zip(*keys, strict=True)) if keys else ()
+def _measure(key: tuple[Size, str, int, int]) -> Measured:
+    return measure(*key)
 
 
 def measure(size: Size, policy: str, seed: int, sampled: int) -> Measured:

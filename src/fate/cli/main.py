@@ -10,9 +10,10 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+from typer.main import get_command
 
 from fate import __version__
 from fate.domain.errors import FateError
@@ -60,6 +61,10 @@ _REFUSED: dict[int, str] = {
 }
 
 
+#: What words that make no command raise; typer has a public name only for one kind of it.
+_UsageError: type[Exception] = cast("type[Exception]", typer.BadParameter.__base__)
+
+
 def application(command: str | None) -> typer.Typer:
     """Return the command line with `command` imported and every other command as a stub."""
     app = typer.Typer(
@@ -85,14 +90,23 @@ def main() -> None:
 
     So does what the system refuses for a reason that can be mended from outside, as a full disk.
     """
-    # Shells start background jobs with SIGINT ignored; whoever sends it means it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    # Shells start background jobs with SIGINT ignored; whoever sends it means it. SIGTERM ends a
+    # command alike, so that what it started ends with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     code: str | int | None = 0
     try:
-        application(command)(prog_name="fate")
+        _run(sys.argv[1:])
     except SystemExit as end:
         code = end.code
+    except typer.Exit as end:
+        code = end.exit_code
+    except _UsageError as error:
+        print(_misused(cast("typer.BadParameter", error), _named(sys.argv[1:])), file=sys.stderr)
+        code = 2
+    except BrokenPipeError:  # as of `fate … | head`: nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except FateError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
@@ -102,10 +116,35 @@ def main() -> None:
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{error.strerror}; {_REFUSED[error.errno]}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         code = 130
     _leave(code)
+
+
+def _run(words: list[str]) -> None:
+    """Run the command that the words name.
+
+    Not by calling the application: that ends the process, and says what is wrong in a box of lines.
+    """
+    command = get_command(application(_named(words)))
+    with command.make_context("fate", words) as context:
+        command.invoke(context)
+
+
+def _named(words: list[str]) -> str | None:
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def _misused(error: typer.BadParameter, name: str | None) -> str:
+    """Return one line on words that make no command; for a group without one, its help."""
+    said, context = error.format_message(), error.ctx
+    if context is not None and said == context.get_help():
+        return said
+    known = f"fate {name}" if name in COMMANDS else "fate"  # some errors do not say where
+    path = known if context is None else context.command_path
+    what = " ".join(said.split()).rstrip(".")
+    return f"error: {path}: {what[:1].lower()}{what[1:]}; see `{path} --help`"
 
 
 def _leave(code: str | int | None) -> None:

@@ -20,7 +20,6 @@ from fate.bench.suites.record import check_page, record
 from fate.bench.suites.results import Run, Times
 from fate.bench.suites.runner import (
     Jobs,
-    default_processes,
     earlier_results,
     known_policies,
     named_policies,
@@ -31,6 +30,7 @@ from fate.bench.suites.solve import RunError
 from fate.bench.suites.suite import Choice, Suite
 from fate.bench.suites.tables import Book, planning_table, pool_table
 from fate.bench.suites.write import write_report
+from fate.bench.workers import default_processes
 
 #: Seeds of a quick run.
 QUICK_SEEDS = 2

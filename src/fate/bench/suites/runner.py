@@ -1,10 +1,9 @@
 """Runs a suite: its job list over several processes, rows as they come, figures at the end."""
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,6 +26,7 @@ from fate.bench.suites.results import (
     rewrite,
 )
 from fate.bench.suites.solve import solve
+from fate.bench.workers import resumable, spread
 from fate.domain.errors import FateError
 from fate.registry import names
 
@@ -131,12 +131,14 @@ def run_jobs(
 
     Raises:
         FateError: a run went wrong.
+        KeyboardInterrupt: somebody stopped it; the rows so far are kept.
     """
     missing = sorted(_missing(jobs, results), key=_weight, reverse=True)
     progress = Progress(len(missing), report.echo, sum(map(_weight, missing)))
-    for task, (runs, times) in _solved(missing, results.out, processes):
-        results.add(runs, times)
-        progress.step(line(task.problem, runs), _weight(task))
+    with resumable(results.out), closing(_solved(missing, results.out, processes)) as solved:
+        for task, (runs, times) in solved:
+            results.add(runs, times)
+            progress.step(line(task.problem, runs), _weight(task))
     return results.finish(jobs.keys())
 
 
@@ -155,30 +157,15 @@ def _missing(jobs: Jobs, results: Results) -> list[Task]:
     return found
 
 
-def _solved(tasks: Sequence[Task], store: Path, processes: int) -> Iterator[tuple[Task, _Solved]]:
-    commit, code = this_commit(), code_digest()
+def _solved(tasks: Sequence[Task], store: Path, processes: int) -> Generator[tuple[Task, _Solved]]:
+    work = partial(_solve, store=store, commit=this_commit(), code=code_digest())
     if processes == 1 or len(tasks) < 2:
-        for task in tasks:
-            yield task, _solve(task, store, commit, code)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max_workers=processes, mp_context=spawn)
-    try:
-        futures: dict[Future[_Solved], Task] = {
-            pool.submit(_solve, task, store, commit, code): task for task in tasks
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        yield from ((task, work(task)) for task in tasks)
+    else:
+        yield from spread(work, tasks, processes)
 
 
 def _solve(task: Task, store: Path, commit: str, code: str) -> _Solved:
     """Run a task; module-level, because a spawned process looks it up by name."""
     found = solve(task, store, commit, code)
     return [run for run, _ in found], [times for _, times in found]
-
-
-def default_processes() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0))
