@@ -18,6 +18,7 @@ from fate.domain.catalog import Cluster
 from fate.domain.errors import FateError
 from fate.drivers.recorded import Recording, carry_over, learned, recording, resimulate
 from fate.drivers.setup import Setup
+from fate.drivers.slow import slow_faults
 from fate.drivers.warm import start_warm_up
 from fate.session import setup_of
 from fate.store.journal import Header, Journal
@@ -25,7 +26,6 @@ from fate.store.runs import RunStore
 from fate.view.fold import fold
 from fate.view.history import HOST, History
 from fate.view.metrics import device_times
-from fate.view.waits import spells
 
 #: What is compared where nothing is named: cheap, well-known, and different from each other.
 _POLICIES = "late-eft,idle-affinity,round-robin-idle,round-robin"
@@ -56,8 +56,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What `--json` writes; the first row is the run, the second its own policy simulated.
 
     `failures`, `losses` and `refusals` are the run's failed attempts, lost devices and refused
-    loads, which are repeated; `slowed` is how often a device was drained for being slow, which
-    is not.
+    loads, `slowed` the spells in which a device was slow; all of them are repeated.
     """
 
     run: str
@@ -88,9 +87,9 @@ def compare(
     Graphs, prompts, what groups turned out to be, true answer lengths, tool seconds and learned
     costs are the run's. Items fail as often as they did, and servers ask for the same rests;
     devices are lost when and as long as they were; loads that a device refused are refused again,
-    by their number there. Spells in which a device was slow are not repeated but part of what its
-    calls cost on average; the last line says if there were any. The simulation of the run's own
-    policy shows how far the simulator itself is off.
+    by their number there; devices are slow when, as long and by as much as they were found to be,
+    and that is no part of what calls cost. The simulation of the run's own policy shows how far the
+    simulator itself is off.
     """
     path = RunStore().find(run)
     with Journal.open(path) as journal:
@@ -99,6 +98,7 @@ def compare(
     if not work.arrivals:
         raise FateError(f"{path}: the run has no workflow in it; there is nothing to compare")
     truth = learned(records, header.cluster, header.profile)
+    work.mishaps.slow.extend(slow_faults(records, truth))
     target = header.cluster if cluster is None else other_cluster(cluster, work, header)
     known = carry_over(header.profile, header.cluster, target)
     truth = carry_over(truth, header.cluster, target)
@@ -117,7 +117,7 @@ def compare(
         failures=work.mishaps.failed,
         losses=sum(fault.kind == "kill" for fault in again),
         refusals=sum(fault.kind == "refuse_load" for fault in again),
-        slowed=sum(spell.why.reason.startswith("slow: ") for spell in spells(records)),
+        slowed=sum(fault.kind == "slow" for fault in again),
         rows=tuple(_ratios(rows)),
     )
     print(msgspec.json.encode(result).decode() if json_ else text(result))
@@ -206,14 +206,13 @@ def text(result: Comparison) -> str:
         f"the simulator has the run's own policy at {own.over_run:.2f} of the run: "
         "hold others against `/ own`",
     ]
-    if result.failures or result.losses or result.refusals:
+    if result.failures or result.losses or result.refusals or result.slowed:
         attempts = f"{result.failures} attempt{'' if result.failures == 1 else 's'}"
         losses = f"{result.losses} loss{'' if result.losses == 1 else 'es'} of a device"
         refusals = f"{result.refusals} refused load{'' if result.refusals == 1 else 's'}"
-        lines.append(f"went wrong in the run and does so again: {attempts}, {losses}, {refusals}")
-    if result.slowed:
-        slow = f"{result.slowed} slow spell{'' if result.slowed == 1 else 's'} of a device"
-        lines.append(f"not repeated: {slow}; calls there cost what they did on average in the run")
+        slow = f"{result.slowed} slow spell{'' if result.slowed == 1 else 's'}"
+        again = ", ".join((attempts, losses, refusals, slow))
+        lines.append(f"went wrong in the run and does so again: {again}")
     return "\n".join(lines)
 
 

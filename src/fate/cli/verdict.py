@@ -11,6 +11,7 @@ from fate.domain.graph import Stage
 from fate.domain.messages import Record
 from fate.drivers.recorded import Recording, carry_over, learned, recording, resimulate
 from fate.drivers.setup import Setup
+from fate.drivers.slow import slow_faults
 from fate.session import setup_of
 from fate.store.journal import Journal
 from fate.view.fold import Fold
@@ -92,6 +93,7 @@ def _simulated(journal_path: Path, give_up_s: float) -> list[str]:
         header, records = journal.header, list(journal.records())
     work, own = recording(records), setup_of(header)
     truth = learned(records, header.cluster, header.profile)
+    work.mishaps.slow.extend(slow_faults(records, truth))
 
     def makespan_s(cluster: Cluster) -> float:
         setup = Setup(

@@ -2,7 +2,7 @@
 
 Attempts at items that failed fail as often, whoever decides; devices that were lost are lost at the
 same time for as long; the loads of a device that failed, by their number there, fail again. Spells
-in which a device was slow are not repeated: they are part of what its calls cost on average.
+in which a device was slow come from `slow`, which has to know what work costs otherwise.
 """
 
 from collections.abc import Iterable
@@ -31,11 +31,12 @@ Item = tuple[InstanceId, int]
 
 @dataclass(slots=True)
 class Mishaps:
-    """Failed attempts by item, in order; losses of devices; loads that failed."""
+    """Failed attempts by item, in order; losses of devices; loads that failed; slow spells."""
 
     failures: dict[Item, list[Failed]] = field(default_factory=dict[Item, list[Failed]])
     losses: list[Fault] = field(default_factory=list[Fault])
     refusals: list[Fault] = field(default_factory=list[Fault])
+    slow: list[Fault] = field(default_factory=list[Fault])
 
     @property
     def failed(self) -> int:
@@ -43,9 +44,9 @@ class Mishaps:
         return sum(len(each) for each in self.failures.values())
 
     def on(self, devices: Iterable[str]) -> tuple[Fault, ...]:
-        """Return the losses and refusals of some devices."""
+        """Return the losses, refusals and slow spells of some devices."""
         known = set(devices)
-        return tuple([f for f in (*self.losses, *self.refusals) if f.device in known])
+        return tuple([f for f in (*self.losses, *self.refusals, *self.slow) if f.device in known])
 
 
 def mishaps(records: Iterable[Record]) -> Mishaps:

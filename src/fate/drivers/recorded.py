@@ -5,7 +5,7 @@ segments, what groups turned out to be, the true lengths of answers, the seconds
 calls and loads cost, and what went wrong (see `mishaps`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -36,6 +36,7 @@ from fate.domain.messages import (
 from fate.drivers.faulty import simulate_faults
 from fate.drivers.mishaps import Item, Mishaps, mishaps
 from fate.drivers.setup import Outcome, Setup
+from fate.drivers.slow import Spell, during, spells
 from fate.drivers.world import Physics, Truth, World
 
 
@@ -101,29 +102,34 @@ def recording(records: Sequence[Record]) -> Recording:
     return found
 
 
-def learned(records: Iterable[Record], cluster: Cluster, known: Profile) -> Profile:
+def learned(records: Sequence[Record], cluster: Cluster, known: Profile) -> Profile:
     """Return what calls and loads of a run really cost: the known costs, scaled to the run's sums.
+
+    What a device did while it was slow does not count: that is a fault of its own (`slow_faults`).
 
     Args:
         records: the run's journal.
         cluster: what it ran on.
         known: costs as they were known before the run, which say how a cost depends on tokens.
     """
-    sums = _Sums(cluster, known)
+    sums = _Sums(cluster, known, spells(records))
     for record in records:
         for event in record.events:
-            sums.event(event)
+            sums.event(event, record.at_s)
         for command in record.commands:
             if isinstance(command, Call | Load | Unload):
                 sums.running[command.activity] = command
+                sums.since_s[command.activity] = record.at_s
     return sums.profile()
 
 
 class _Sums:
     """Measured and expected seconds by device, model and kind of work."""
 
-    def __init__(self, cluster: Cluster, known: Profile) -> None:
+    def __init__(self, cluster: Cluster, known: Profile, slow: Sequence[Spell]) -> None:
         self.running: dict[ActivityId, Call | Load | Unload] = {}
+        self.since_s: dict[ActivityId, float] = {}
+        self._slow = slow
         self._slowdown = known.slowdown
         self._costs = {
             device.id: {
@@ -135,19 +141,27 @@ class _Sums:
         }
         self._seconds: dict[tuple[str, str, str], tuple[float, float]] = {}
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, now_s: float) -> None:
         """Count an outcome."""
         if isinstance(event, ItemDone):
             command = self.running.get(event.activity)
-            if isinstance(command, Call):
+            if isinstance(command, Call) and not self._was_slow(command, now_s):
                 self._item(command, event)
+            self.since_s[event.activity] = now_s
         elif isinstance(event, Done | Failed | Cancelled):
             command = self.running.pop(event.activity, None)
-            if isinstance(event, Done) and isinstance(command, Load | Unload):
+            if (
+                isinstance(event, Done)
+                and isinstance(command, Load | Unload)
+                and not self._was_slow(command, now_s)
+            ):
                 kind = "load" if isinstance(command, Load) else "unload"
                 costs = self._costs[command.device][command.model]
                 expected_s = costs.load_s if kind == "load" else costs.unload_s
                 self._add(command, kind, event.seconds, expected_s)
+
+    def _was_slow(self, command: Call | Load | Unload, now_s: float) -> bool:
+        return during(self._slow, command.device, self.since_s[command.activity], now_s)
 
     def profile(self) -> Profile:
         """Return the costs, scaled."""
