@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -105,7 +106,8 @@ def main() -> None:
         print(_misused(cast("typer.BadParameter", error), _named(sys.argv[1:])), file=sys.stderr)
         code = 2
     except BrokenPipeError:  # as of `fate … | head`: nobody is there to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # no file is behind it: nothing is flushed to it at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except FateError as error:
         print(f"error: {error}", file=sys.stderr)
