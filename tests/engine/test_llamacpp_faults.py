@@ -68,6 +68,17 @@ PHASES = {
 }
 
 
+def test_ctrl_c_is_not_for_devices(tiny: tuple[Model, Path]) -> None:
+    """A terminal sends it to the group in front; calls under way are stopped in order instead."""
+
+    async def main() -> None:
+        async with in_time([tiny]) as engine:
+            pid = engine.pid
+            assert os.getpgid(pid) == pid != os.getpgrp()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_killed_process_is_a_lost_device_and_comes_back(
     phase: str, slow: tuple[Model, Path]

@@ -71,6 +71,7 @@ class DeviceChild:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C at a terminal goes to all of a group: it is for us
         )
         self._reader = asyncio.create_task(self._read(self._process))
         try:

@@ -156,6 +156,16 @@ def test_the_table_shows_where_the_time_went(facts: RunFacts, records: list[m.Re
     assert "simulated" not in text and text.isascii()
 
 
+def test_the_table_says_how_far_off_the_expected_end_was_at_half_time(
+    facts: RunFacts, records: list[m.Record]
+) -> None:
+    """Where the end was predicted while it ran, too."""
+    history = fold(facts.cluster, records)
+    meters = Meters(expected_end=((4.0, 11.0), (9.0, 10.0)))
+    text = render(summary(facts, history, meters=meters))
+    assert "(predicted 9.50 s, +5%; at half time off by 10%)" in text
+
+
 def test_the_table_of_a_simulated_run_says_so(
     run_many: Callable[[int, int], tuple[RunFacts, Outcome]],
 ) -> None:
