@@ -38,8 +38,9 @@ def _headline(summary: Summary) -> str:
         text += f" (predicted {summary.predicted_makespan_s:.2f} s"
         if summary.predicted_makespan_s > 0:
             text += f", {summary.makespan_s / summary.predicted_makespan_s - 1:+.0%}"
-        if summary.prediction_error_at_half is not None and summary.expected_end[1:]:
-            text += f"; at half time off by {summary.prediction_error_at_half:.0%}"
+        off = summary.prediction_error_at_half
+        if off is not None and summary.expected_end[1:] and summary.status == "ok":
+            text += f"; at half time off by {off:.0%}"
         text += ")"
     text += f", policy {summary.policy}, seed {summary.seed}"
     return f"simulated: {text}" if summary.simulated else text

@@ -164,6 +164,8 @@ def test_the_table_says_how_far_off_the_expected_end_was_at_half_time(
     meters = Meters(expected_end=((4.0, 11.0), (9.0, 10.0)))
     text = render(summary(facts, history, meters=meters))
     assert "(predicted 9.50 s, +5%; at half time off by 10%)" in text
+    cut_short = msgspec.structs.replace(summary(facts, history, meters=meters), status="cancelled")
+    assert "half time" not in render(cut_short)  # nobody predicted when it would be stopped
 
 
 def test_the_table_of_a_simulated_run_says_so(
