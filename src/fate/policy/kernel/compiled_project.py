@@ -46,7 +46,7 @@ class Track(NamedTuple):
     """Scratch of a projection.
 
     seconds [N, 2] ready at and finish; marks [N, 3] parents left, device, and the node that ran
-    in the slot before; turn [N]; last [D, S] the node that ran in each slot last;
+    in the slot before; turn [N]; last [D, S] the node that ran in each slot last; idle [D] devices that may start one;
     ready [D + 1, N] lists by device, the last one anybody's, with counts [D + 2], the last one that
     of pending [N]; inside [D, S]; blocked [D, 2] the node that waits for memory in use until
     retry_s [D], and how many were ready there then (-1: it is anybody's); the last of `retry_s` is
@@ -56,6 +56,7 @@ class Track(NamedTuple):
     seconds: F64
     marks: I64
     turn: F64
+    idle: I64
     ready: I64
     counts: I64
     pending: I64
@@ -91,6 +92,7 @@ def new_track(p: Problem) -> Track:
         np.zeros((nodes, 2)),
         np.zeros((nodes, 3), np.int64),
         np.zeros(nodes),
+        np.zeros(devices, np.int64),
         np.zeros((devices + 1, nodes), np.int64),
         np.zeros(devices + 2, np.int64),
         np.zeros(nodes, np.int64),
@@ -195,15 +197,32 @@ def begin(p: Problem, s: State, graph: Graph, t: Track, device: I64) -> None:
 
 
 @inline
+def _find_idle(s: State, t: Track, now_s: float) -> int:
+    """List in `idle` the devices that may start something now; return how many they are.
+
+    Most are busy, and to begin with one costs as much as to start a node.
+    """
+    count, anybody = 0, t.ready.shape[0] - 1
+    for d in range(anybody):
+        slot = soonest(s, d)
+        busy = s.free_at_s[d, slot] > now_s or t.inside[d, slot] >= 0
+        if busy or t.counts[d] + t.counts[anybody] == 0:
+            continue
+        waits = t.blocked[d, 0] >= 0 and now_s < t.retry_s[d]
+        if waits and t.blocked[d, 1] == t.counts[d]:  # nothing has come that could go first
+            t.retry_s[-1] = min(t.retry_s[-1], t.retry_s[d])
+            continue
+        t.idle[count] = d
+        count += 1
+    return count
+
+
+@inline
 def _start(
     p: Problem, s: State, graph: Graph, t: Track, turn: F64, at: tuple[int, float, int]
 ) -> int:
     """Let a device start what it can; return how many nodes have started."""
     d, now_s, started = at
-    waits = t.blocked[d, 0] >= 0 and now_s < t.retry_s[d]
-    if waits and t.blocked[d, 1] == t.counts[d]:  # nothing has come that could go first
-        t.retry_s[-1] = min(t.retry_s[-1], t.retry_s[d])
-        return started
     while True:
         slot = soonest(s, d)
         if s.free_at_s[d, slot] > now_s or t.inside[d, slot] >= 0:
@@ -305,9 +324,8 @@ def project(
     now_s, started = p.now_s, 0
     begin(p, s, graph, t, device)
     while True:
-        for d in range(p.slots.shape[0]):
-            if t.counts[d] + t.counts[-2] > 0:
-                started = _start(p, s, graph, t, turn, (d, now_s, started))
+        for k in range(_find_idle(s, t, now_s)):
+            started = _start(p, s, graph, t, turn, (int(t.idle[k]), now_s, started))
         now_s = next_s(s, t, now_s)
         if not now_s < INF or now_s - p.now_s > limit_s:
             return
