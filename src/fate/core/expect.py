@@ -51,11 +51,18 @@ class Expectation:
         return self._lengths.setdefault((workflow.family, written_id(stage.id)), Lengths())
 
     def tokens(self, instance: Instance) -> float:
-        """Return the expected output tokens of one item, after what this run has seen."""
+        """Return the expected output tokens of one item, after what this run has seen.
+
+        What is learned is the factor on what was declared, so that workflows which share a name,
+        but not their lengths, do not spoil each other's.
+        """
         seen, declared = instance.lengths, instance.stage.output_tokens
+        weight = _PRIOR_WEIGHT + seen.count
         if not seen.count:
             return declared
-        return (_PRIOR_WEIGHT * declared + seen.tokens) / (_PRIOR_WEIGHT + seen.count)
+        if not declared or not seen.declared:
+            return (_PRIOR_WEIGHT * declared + seen.tokens) / weight
+        return declared * ((_PRIOR_WEIGHT + seen.count * (seen.tokens / seen.declared)) / weight)
 
     def own_seconds(self, instance: Instance) -> float:
         """Seconds of an instance, a map spread over the devices that can run it."""

@@ -19,10 +19,14 @@ _RUN_INDEX = re.compile(r"[-_#.:]?\d+$")
 
 @dataclass(slots=True, eq=False)
 class Lengths:
-    """Output lengths seen of one stage, over all workflows of the run with the same name."""
+    """Output lengths seen of one stage, over all workflows of the run with the same name.
+
+    `declared` is what had been declared for those answers: workflows of one name may differ in it.
+    """
 
     count: int = 0
     tokens: int = 0
+    declared: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

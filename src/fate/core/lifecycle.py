@@ -146,6 +146,7 @@ class Lifecycle:
         if output_tokens:
             instance.lengths.count += 1
             instance.lengths.tokens += output_tokens
+            instance.lengths.declared += instance.stage.output_tokens
         if self._twins:
             for twin in self._twins.lend(instance, item):
                 self._finish_if_done(twin)

@@ -153,3 +153,18 @@ def test_lengths_seen_correct_what_is_expected_of_the_next_ones() -> None:
     hand.finished(hand.one(Call))
     hand.submit(chain("w-2", "A"), chain("other", "A"))
     assert hand.snapshot.output_tokens.tolist() == [(2 * 32 + 62 + 32) / 4, 32.0]
+
+
+def test_workflows_of_one_name_may_differ_in_their_lengths() -> None:
+    """An answer half as long as declared halves what others declare, with the prior's weight."""
+    hand = ByHand(cluster(devices=1))
+    hand.submit(chain("w-0", "A"))
+    hand.plan((first("w-0"),))
+    hand.loaded(hand.one(Load))
+    call = hand.one(Call)
+    hand.send(
+        ItemDone(activity=call.activity, item=0, output_tokens=16), Done(activity=call.activity)
+    )
+    long = structs.replace(llm("w-1", "s0", "A"), output_tokens=320.0)
+    hand.submit(Graph(id="w-1", stages=(long,)))
+    assert hand.snapshot.output_tokens.tolist() == [320 * ((2 + 16 / 32) / 3)]

@@ -10,8 +10,9 @@ import numpy as np
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Valued, Whole
 
-#: Mean loss that is taken in the beginning, as a share of the value.
-_HEAT = 0.003
+#: Mean loss that is taken in the beginning, as a share of the value, by chains of so many moves or
+#: more for each node. Shorter ones take less: what they lose they have no time to win back.
+_HEAT, _LONG = 0.002, 240
 
 
 def anneal(whole: Whole, start: Valued, projections: int, draw: np.random.Generator) -> Valued:
@@ -24,6 +25,8 @@ def anneal(whole: Whole, start: Valued, projections: int, draw: np.random.Genera
         draw: all chance there is.
     """
     moves = draw.integers(0, 1 << 31, (projections, MOVE_WIDTH))
+    length = projections / max(len(start.places.device) * _LONG, 1)
+    heat_s = _HEAT * min(length, 1.0) ** 2 * start.value_s
     cooling = np.linspace(1.0, 0.0, projections)
     losses = draw.exponential(size=projections)
-    return whole.search(start.places, moves, _HEAT * start.value_s * cooling * losses)
+    return whole.search(start.places, moves, heat_s * cooling * losses)

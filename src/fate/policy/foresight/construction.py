@@ -14,21 +14,30 @@ import numpy as np
 
 from fate.domain.snapshot import F64
 from fate.policy.kernel.reference_project import Places
-from fate.policy.kernel.reference_rolled import LATE_EFT, ROLLED_MIN_MIN, SUFFERAGE, Urgency
+from fate.policy.kernel.reference_rolled import (
+    EVERYTHING,
+    LATE_EFT,
+    ROLLED_MIN_MIN,
+    SUFFERAGE,
+    Urgency,
+)
 from fate.policy.kernel.whole import Valued, Whole
 
 #: Rules of others, by name.
 GREEDY: Final = {"late-eft": LATE_EFT, "min-min": ROLLED_MIN_MIN, "sufferage": SUFFERAGE}
-_RANKS, _HASTES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6), (0.0, 0.1, 0.3, 1.0)
+_WINDOWS, _RANKS, _HASTES = (16, 32, 8, 64, EVERYTHING), (0.0, 0.1, 0.4), (0.0, 0.3)
 #: Mixtures of the three.
-_TABLE: Final = (
-    *[Urgency(1.0, rank, haste) for rank in _RANKS for haste in _HASTES if rank or haste],
-    *[Urgency(0.0, 1.0, haste) for haste in _HASTES[2:]],
+_TABLE: Final = tuple(
+    Urgency(1.0, rank, haste, window)
+    for window in _WINDOWS
+    for rank in _RANKS
+    for haste in _HASTES
 )
 #: Spread of the logarithm of what the weight of ranks, and a node's rank, are multiplied by.
 _WEIGHT_SPREAD, _RANK_SPREAD = 0.3, 0.5
-#: Part of the nodes whose ranks change; the least weight of ranks, so that they matter.
-_CHANGED, _LEAST_WEIGHT = 0.05, 0.02
+#: Part of the nodes whose ranks change, and of the rules whose window does; the least weight of
+#: ranks, so that they matter.
+_CHANGED, _REWINDOWED, _LEAST_WEIGHT = 0.05, 0.2, 0.02
 
 
 class Ruled(NamedTuple):
@@ -77,8 +86,11 @@ class Construction:
     def _near(self, urgency: Urgency) -> Urgency:
         if not urgency.loss:
             return urgency
-        scale = math.exp(_WEIGHT_SPREAD * self.draw.normal())
-        return urgency._replace(rank=max(urgency.rank, _LEAST_WEIGHT) * scale)
+        rank = max(urgency.rank, _LEAST_WEIGHT) * math.exp(_WEIGHT_SPREAD * self.draw.normal())
+        window = urgency.window
+        if self.draw.random() < _REWINDOWED:
+            window = _WINDOWS[self.draw.integers(len(_WINDOWS))]
+        return urgency._replace(rank=rank, window=window)
 
     def _changed(self, factors: F64) -> F64:
         some = self.draw.random(self.nodes) < _CHANGED

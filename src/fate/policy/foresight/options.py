@@ -41,7 +41,7 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     projections: int = 100
     steps: int = 100_000
     rules: int = 240
-    rule_steps: int = 60_000
+    rule_steps: int = 120_000
     anneal: int = 240
     anneal_steps: int = 16_000_000
     challenge: bool = True

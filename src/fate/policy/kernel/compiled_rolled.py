@@ -44,7 +44,8 @@ class _Lists(NamedTuple):
     """Lists in the making.
 
     nodes [W] that are in no list yet, with ends [W, D] and gather [W, D] in seconds; rank [N]; head
-    [D] the node that an idle device starts; copied [D] whether a device's trial state is one.
+    [D] the node that an idle device starts; copied [D] whether a device's trial state is one;
+    first [T] the ready node of each workflow with the longest path.
     """
 
     nodes: I64
@@ -53,12 +54,13 @@ class _Lists(NamedTuple):
     rank: F64
     head: I64
     copied: U8
+    first: I64
 
 
 @jit
-def _new_lists(p: Problem, factors: F64) -> _Lists:
+def _new_lists(p: Problem, teams: int, factors: F64, most: int) -> _Lists:
     nodes, devices = p.ids.shape[0], p.slots.shape[0]
-    rank, looked = np.zeros(nodes), min(_window(nodes, devices), nodes)
+    rank, looked = np.zeros(nodes), min(min(_window(nodes, devices), nodes), most)
     for node in range(nodes):
         own_s = INF
         for d in range(devices):
@@ -72,6 +74,7 @@ def _new_lists(p: Problem, factors: F64) -> _Lists:
         rank,
         np.zeros(devices, np.int64),
         np.zeros(devices, np.uint8),
+        np.zeros(teams, np.int64),
     )
 
 
@@ -110,7 +113,7 @@ def _copy(p: Problem, s: State, to: State, d: int) -> None:
 
 
 @inline
-def _value(ends: F64, rank: float, urgency: tuple[float, float, float]) -> float:
+def _value(ends: F64, rank: float, urgency: tuple[float, float, float, int]) -> float:
     """See `reference_rolled._value`."""
     first, second = INF, INF
     for d in range(ends.shape[0]):
@@ -127,7 +130,7 @@ def _value(ends: F64, rank: float, urgency: tuple[float, float, float]) -> float
 
 
 @inline
-def _most_urgent(w: _Lists, left: int, urgency: tuple[float, float, float]) -> int:
+def _most_urgent(w: _Lists, left: int, urgency: tuple[float, float, float, int]) -> int:
     """Return the place of the most urgent node, the lower one among equals; -1 is none."""
     best, most = -1, -INF
     for k in range(left):
@@ -135,6 +138,20 @@ def _most_urgent(w: _Lists, left: int, urgency: tuple[float, float, float]) -> i
         if value > most or (value == most and best >= 0 and w.nodes[k] < w.nodes[best]):
             best, most = k, value
     return best
+
+
+@inline
+def _is_longer(w: _Lists, node: int, other: int) -> bool:
+    """Whether the path from a node is the longer one, or its number the lower one among equals."""
+    longer, equal = w.rank[node] > w.rank[other], w.rank[node] == w.rank[other]
+    return bool(longer or (equal and node < other))
+
+
+@inline
+def _goes_first(graph: Graph, w: _Lists, node: int, other: int) -> bool:
+    """See `reference_rolled._first`."""
+    mine, its = w.first[graph.team[node]] == node, w.first[graph.team[other]] == other
+    return bool(mine > its or (mine == its and _is_longer(w, node, other)))
 
 
 @inline
@@ -148,10 +165,16 @@ def _look(p: Problem, s: State, graph: Graph, t: Track, w: _Lists, now_s: float)
         w.copied[d] = 0
         idle += 1 if free else 0
         s.model_s[d, FROM] = now_s
-    count = 0
-    for k in range(t.counts[devices] if idle else 0):
-        node, at = t.ready[devices, k], count
-        while at > 0 and w.nodes[at - 1] > node:
+    count, ready = 0, int(t.counts[devices]) if idle else 0
+    w.first[:] = -1
+    for k in range(ready):
+        node = int(t.ready[devices, k])
+        other = int(w.first[graph.team[node]])
+        if other < 0 or _is_longer(w, node, other):
+            w.first[graph.team[node]] = node
+    for k in range(ready):
+        node, at = int(t.ready[devices, k]), count
+        while at > 0 and _goes_first(graph, w, node, int(w.nodes[at - 1])):
             if at < w.nodes.shape[0]:
                 w.nodes[at] = w.nodes[at - 1]
             at -= 1
@@ -173,7 +196,7 @@ def _fill(
     states: tuple[State, State],
     w: _Lists,
     todo: tuple[int, int],
-    urgency: tuple[float, float, float],
+    urgency: tuple[float, float, float, int],
 ) -> int:
     """Fill the heads of idle devices; return how many have one."""
     s, trial = states
@@ -227,12 +250,12 @@ def _start(
 
 @jit
 def rolled(
-    p: Problem, graph: Graph, urgency: tuple[float, float, float], factors: F64
+    p: Problem, graph: Graph, urgency: tuple[float, float, float, int], factors: F64
 ) -> tuple[I64, F64]:
     """See `reference_rolled.rolled`."""
     nodes = p.ids.shape[0]
     s, trial, t = fresh_state(p), fresh_state(p), new_track(p)
-    anywhere, w = np.full(nodes, ANY), _new_lists(p, factors)
+    anywhere, w = np.full(nodes, ANY), _new_lists(p, graph.teams, factors, urgency[3])
     now_s, started = p.now_s, 0
     begin(p, s, graph, t, anywhere)
     while True:

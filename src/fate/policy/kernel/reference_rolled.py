@@ -18,9 +18,11 @@ from fate.policy.kernel.reference_project import ANY, Graph, Places, Run
 from fate.policy.kernel.reference_state import Bench
 
 #: Pairs of a node and a device that a rule looks at in all its events, about, and ready nodes that
-#: it looks at in each, the first ones in number, at least.
+#: it looks at in each, at least.
 _LOOKS: Final = 10_000_000
 _LEAST: Final = 64
+#: A window that leaves nothing out.
+EVERYTHING: Final = 1 << 30
 
 
 class Urgency(NamedTuple):
@@ -28,11 +30,14 @@ class Urgency(NamedTuple):
 
     `loss` weighs what it loses on its second best device (sufferage; inf where there is none),
     `rank` the longest path from it, its own work included; `haste` counts against a late end.
+    Of the ready nodes only `window` are looked at: of every workflow the one with the longest path,
+    then the others with the longest paths. A narrow one keeps together what belongs together.
     """
 
     loss: float
     rank: float
     haste: float
+    window: int = EVERYTHING
 
 
 #: The node with the longest path first; the one that ends first; the one that loses most.
@@ -69,7 +74,7 @@ def rolled(p: Plain, graph: Graph, urgency: Urgency, factors: list[float]) -> Pl
 
 
 def window(nodes: int, devices: int) -> int:
-    """Return at how many ready nodes a rule looks in an event: all of them but in large DAGs."""
+    """Return at how many ready nodes a rule may look in an event: all of them but in large DAGs."""
     return max(_LOOKS // max(nodes * devices, 1), _LEAST)
 
 
@@ -84,7 +89,7 @@ def least_work(p: Plain, node: int) -> float:
 def _heads(run: Run, rank: list[float], urgency: Urgency) -> dict[int, int]:
     """Return by device the node that heads an idle device's list."""
     idle, trial, heads = run.idle(), list(run.benches), dict[int, int]()
-    left = sorted(run.ready[ANY])[: window(len(run.p.model), run.p.devices)]
+    left = sorted(_first(run, rank, min(urgency.window, window(len(run.p.model), run.p.devices))))
     ends = {node: [_end(run, trial[d], node, d) for d in range(run.p.devices)] for node in left}
     while ends and len(heads) < len(idle):
         best, most = -1, -inf
@@ -104,6 +109,13 @@ def _heads(run: Run, rank: list[float], urgency: Urgency) -> dict[int, int]:
         for node, other in ends.items():
             other[device] = _end(run, trial[device], node, device)
     return heads
+
+
+def _first(run: Run, rank: list[float], most: int) -> list[int]:
+    """Return at most so many ready nodes, see `Urgency`."""
+    ready = sorted(run.ready[ANY], key=lambda node: (-rank[node], node))
+    teams = {run.graph.team[node]: node for node in reversed(ready)}
+    return sorted(ready, key=lambda node: teams[run.graph.team[node]] != node)[:most]
 
 
 def _end(run: Run, bench: Bench, node: int, device: int, *, take: bool = False) -> float:
