@@ -28,10 +28,7 @@ GREEDY: Final = {"late-eft": LATE_EFT, "min-min": ROLLED_MIN_MIN, "sufferage": S
 _WINDOWS, _RANKS, _HASTES = (16, 32, 8, 64, EVERYTHING), (0.0, 0.1, 0.4), (0.0, 0.3)
 #: Mixtures of the three.
 _TABLE: Final = tuple(
-    Urgency(1.0, rank, haste, window)
-    for window in _WINDOWS
-    for rank in _RANKS
-    for haste in _HASTES
+    Urgency(1.0, rank, haste, window) for window in _WINDOWS for rank in _RANKS for haste in _HASTES
 )
 #: Spread of the logarithm of what the weight of ranks, and a node's rank, are multiplied by.
 _WEIGHT_SPREAD, _RANK_SPREAD = 0.3, 0.5

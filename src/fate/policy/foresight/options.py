@@ -40,7 +40,7 @@ class ForesightOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     tail: float = 0.0
     projections: int = 100
     steps: int = 100_000
-    rules: int = 240
+    rules: int = 160
     rule_steps: int = 120_000
     anneal: int = 240
     anneal_steps: int = 16_000_000

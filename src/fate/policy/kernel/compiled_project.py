@@ -46,10 +46,11 @@ class Track(NamedTuple):
     """Scratch of a projection.
 
     seconds [N, 2] ready at and finish; marks [N, 3] parents left, device, and the node that ran
-    in the slot before; turn [N]; last [D, S] the node that ran in each slot last; idle [D] devices that may start one;
-    ready [D + 1, N] lists by device, the last one anybody's, with counts [D + 2], the last one that
-    of pending [N]; inside [D, S]; blocked [D, 2] the node that waits for memory in use until
-    retry_s [D], and how many were ready there then (-1: it is anybody's); the last of `retry_s` is
+    in the slot before; turn [N]; last [D, S] the node that ran in each slot last; idle [D]
+    devices that may start one; ready [D + 1, N] lists by device, the last one anybody's, with
+    counts [D + 2], the last one that of pending [N]; inside [D, S]; blocked [D, 2] the node that
+    waits for memory in use until retry_s [D], and how many were ready there then (-1: it is
+    anybody's); the last of `retry_s` is
     the soonest of all since events were looked for.
     """
 

@@ -166,6 +166,18 @@ def test_a_node_may_go_before_those_that_started_while_it_was_ready() -> None:
 
 
 @pytest.mark.parametrize(
+    ("most", "turn"), [(1, [0.0, 1.0, 2.0]), (2, [2.0, 1.0, 0.0]), (3, [2.0, 1.0, 0.0])]
+)
+def test_a_narrow_rule_looks_at_the_longest_of_every_workflow_first(
+    most: int, turn: list[float]
+) -> None:
+    """What ends first goes first, of those looked at: of two, one is of the other workflow."""
+    ready = [Node(output=30), Node(output=20), Node(output=10, workflow=1)]
+    snapshot = make_snapshot(ready, [warm()], [Kind()])
+    assert whole(snapshot).rolled(ROLLED_MIN_MIN._replace(window=most)).turn == turn
+
+
+@pytest.mark.parametrize(
     ("nodes", "devices", "looked"), [(1, 1, 1), (934, 8, 934), (10_000, 8, 125), (10_000, 64, 64)]
 )
 def test_rules_look_at_all_that_is_ready_but_in_large_dags(
@@ -193,7 +205,8 @@ def test_compiled_plans_are_equal_to_the_last_bit(snapshot: Snapshot, seed: int)
     plain = ReferenceKernel(snapshot, Weights()).whole(aims)
     quick = CompiledKernel(snapshot, Weights()).whole(aims)
     factors = np.random.default_rng(seed).uniform(0.5, 2.0, len(snapshot.model))
-    for rule in (LATE_EFT, ROLLED_MIN_MIN, SUFFERAGE, Urgency(1.0, 0.3, 0.1)):
+    narrow = SUFFERAGE._replace(window=1), Urgency(1.0, 0.3, 0.1, 2)
+    for rule in (LATE_EFT, ROLLED_MIN_MIN, SUFFERAGE, Urgency(1.0, 0.3, 0.1), *narrow):
         assert plain.rolled(rule, factors) == quick.rolled(rule, factors)
     start = plain.affinity()
     assert start == quick.affinity()
