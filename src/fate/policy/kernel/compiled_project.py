@@ -50,8 +50,7 @@ class Track(NamedTuple):
     devices that may start one; ready [D + 1, N] lists by device, the last one anybody's, with
     counts [D + 2], the last one that of pending [N]; inside [D, S]; blocked [D, 2] the node that
     waits for memory in use until retry_s [D], and how many were ready there then (-1: it is
-    anybody's); the last of `retry_s` is
-    the soonest of all since events were looked for.
+    anybody's); the last of `retry_s` is the soonest of all since events were looked for.
     """
 
     seconds: F64
@@ -201,7 +200,8 @@ def begin(p: Problem, s: State, graph: Graph, t: Track, device: I64) -> None:
 def _find_idle(s: State, t: Track, now_s: float) -> int:
     """List in `idle` the devices that may start something now; return how many they are.
 
-    Most are busy, and to begin with one costs as much as to start a node.
+    Most are busy, and compiled code that is about to start something on a device has by then
+    found its rows in every table, which takes as long as to start a node.
     """
     count, anybody = 0, t.ready.shape[0] - 1
     for d in range(anybody):
