@@ -27,7 +27,7 @@ Fault: TypeAlias = Literal["failing", "slow", "busy"]
 WorkId: TypeAlias = tuple[str, int]
 
 #: Slow items in a row that drain a device.
-_SLOW_ITEMS = 2
+SLOW_ITEMS = 2
 #: A cool-down grows to at most this many times the first one.
 _LONGEST = 32
 
@@ -85,7 +85,7 @@ class Health:
         """An item was too slow; tell whether that is one too many."""
         breaker = self.breakers[d]
         breaker.slow += 1
-        return breaker.state == "half-open" or breaker.slow >= _SLOW_ITEMS
+        return breaker.state == "half-open" or breaker.slow >= SLOW_ITEMS
 
     def failed(self, d: int, work: WorkId) -> bool:
         """Work failed on a device; tell whether that is one too many.

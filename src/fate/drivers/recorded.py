@@ -36,7 +36,7 @@ from fate.domain.messages import (
 from fate.drivers.faulty import simulate_faults
 from fate.drivers.mishaps import Item, Mishaps, mishaps
 from fate.drivers.setup import Outcome, Setup
-from fate.drivers.slow import Spell, during, spells
+from fate.drivers.slow import Spell, during, slow_spells
 from fate.drivers.world import Physics, Truth, World
 
 
@@ -112,7 +112,7 @@ def learned(records: Sequence[Record], cluster: Cluster, known: Profile) -> Prof
         cluster: what it ran on.
         known: costs as they were known before the run, which say how a cost depends on tokens.
     """
-    sums = _Sums(cluster, known, spells(records))
+    sums = _Sums(cluster, known, slow_spells(records))
     for record in records:
         for event in record.events:
             sums.event(event, record.at_s)

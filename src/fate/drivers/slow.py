@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fate.core.health import SLOW_ITEMS
 from fate.cost.profile import Profile
 from fate.cost.terms import decode_seconds, prefill_seconds
 from fate.domain.faults import Fault
@@ -31,8 +32,6 @@ from fate.domain.messages import (
 )
 
 _INF = float("inf")
-#: Slow items in a row that have a device drained, see `core.health`.
-_SLOW_ITEMS = 2
 
 
 @dataclass(slots=True)
@@ -54,7 +53,7 @@ class _Work(NamedTuple):
     said: ItemDone | Done | None
 
 
-def spells(records: Iterable[Record]) -> list[Spell]:
+def slow_spells(records: Iterable[Record]) -> list[Spell]:
     """Return the spells in which devices were slow, by the time they were found out."""
     return _read(records).spells
 
@@ -215,7 +214,7 @@ class _Reader:
         self.under_way[event.activity] = command, event.item + 1, now_s
         self.work.append(_Work(command, event.item, begin_s, now_s, event))
         self.finished[command.device] = begin_s
-        self._last.setdefault(command.device, deque(maxlen=_SLOW_ITEMS)).append(begin_s)
+        self._last.setdefault(command.device, deque(maxlen=SLOW_ITEMS)).append(begin_s)
 
     def _cut_off(self, activity: ActivityId, now_s: float) -> None:
         found = self.under_way.pop(activity, None)

@@ -11,7 +11,7 @@ from fate.drivers.faulty import simulate_faults
 from fate.drivers.recorded import learned, recording, resimulate
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
-from fate.drivers.slow import Spell, during, slow_faults, spells
+from fate.drivers.slow import Spell, during, slow_faults, slow_spells
 from fate.policy.baselines.greedy import LateEft
 
 
@@ -43,7 +43,7 @@ def drains(records: tuple[Record, ...]) -> set[str]:
 )
 def test_a_slow_device_is_slow_again(run: Outcome, begin_s: float, factor: float) -> None:
     """From the work that gave it away on, at least by what that shows; to the end."""
-    (spell,) = spells(run.records)
+    (spell,) = slow_spells(run.records)
     assert (spell.device, spell.until_s) == ("d1", float("inf"))
     assert begin_s - 0.5 < spell.begin_s < begin_s + 0.5
     truth = learned(run.records, setup().cluster, setup().profile)
@@ -73,7 +73,7 @@ def test_what_a_slow_device_did_is_no_part_of_what_work_costs() -> None:
 
 def test_a_spell_ends_where_a_trial_begins_that_goes_well() -> None:
     """It had been slow for six seconds; found out that is when it was tried again."""
-    (spell,) = spells(slowed(40.0, 1.3, for_s=6.0).records)
+    (spell,) = slow_spells(slowed(40.0, 1.3, for_s=6.0).records)
     assert 7.3 <= spell.until_s < 17.0
 
 
@@ -83,16 +83,16 @@ def test_a_spell_ends_with_the_device_or_with_the_process() -> None:
     at = next(n for n, r in enumerate(first) if any(isinstance(c, Drained) for c in r.commands))
     begun, now_s = first[: at + 1], first[at].at_s
     gone = Record(at_s=now_s + 1.0, events=(DeviceLost(device="d1", reason="x"),))
-    (spell,) = spells([*begun, gone])
+    (spell,) = slow_spells([*begun, gone])
     assert spell.until_s == now_s + 1.0
-    (spell,) = spells([*begun, Record(at_s=now_s + 9.0, events=(Resumed(),))])
+    (spell,) = slow_spells([*begun, Record(at_s=now_s + 9.0, events=(Resumed(),))])
     assert spell.until_s == now_s
 
 
 def test_a_run_without_slow_devices_has_no_spells() -> None:
     """Most have none."""
     records = simulate([(0.0, graph) for graph in mixed()], setup()).records
-    assert spells(records) == [] and slow_faults(records, setup().profile) == []
+    assert slow_spells(records) == [] and slow_faults(records, setup().profile) == []
 
 
 def test_a_device_was_slow_during_what_overlaps_a_spell() -> None:
