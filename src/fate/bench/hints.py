@@ -62,8 +62,8 @@ class Undeclared:
 
     @property
     def lookahead(self) -> Lookahead:
-        """As the policy."""
-        return self._policy.lookahead
+        """As the policy; a rule must be shown stages for its ranks to be without some."""
+        return "near" if self._policy.lookahead == "none" else self._policy.lookahead
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Plan on what was declared."""

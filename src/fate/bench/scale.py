@@ -169,7 +169,7 @@ def measure(size: Size, policy: str, seed: int, sampled: int) -> Measured:
     asked = ready_policy(policy)
     warm_up = SampledPolicy(asked, ready_policy("late-eft"), 2)
     run_chains(warm_up, ready=ready, devices=size.devices, workflows=size.devices)
-    near = asked.lookahead == "near"
+    near = asked.lookahead != "all"
     timed = TimedPolicy(asked, clock=time.thread_time)
     count = _NEAR * sampled if near else sampled
     answers = SampledPolicy(timed, ready_policy("late-eft"), count)

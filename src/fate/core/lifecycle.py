@@ -195,7 +195,7 @@ class Lifecycle:
         return [
             (device, items * parent.stage.output_bytes)
             for parent in instance.parents
-            if parent.stage.output_bytes
+            if parent.output_at  # most have none yet, and this is asked for all that wait
             for device, items in parent.output_at.items()
         ]
 

@@ -1,6 +1,6 @@
 """Which stages a snapshot shows beside the ready ones, and how they follow each other.
 
-`near`: breadth-first from the frontier, bounded in depth and number, as a horizon term needs it.
+`none`: the frontier alone. `near`: breadth-first from the frontier, bounded in depth and number, as a horizon term needs it.
 `all`: every stage that is not ready yet with every edge, as a search over the whole DAG needs it;
 maps that wait are cut into the chunks they would have.
 """
@@ -60,6 +60,8 @@ def ready_nodes(frontier: list[ReadyChunk], lifecycle: Lifecycle) -> Nodes:
         [ready.work for ready in frontier],
         [str(ready.chunk) for ready in frontier],
         [ready.chunk.stop - ready.chunk.start for ready in frontier],
+        [[] for _ in frontier],
+        [0.0] * len(frontier),
     )
 
 

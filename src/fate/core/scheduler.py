@@ -366,7 +366,7 @@ class Scheduler:
         """No plan in time: start what the greedy plan of the same scores starts."""
         if len(self.lifecycle.pool) and self._dispatch.free_devices():
             snapshot = self._snapshots.build(
-                self._version, now_s, whole_frontier=False, lookahead="near"
+                self._version, now_s, whole_frontier=False, lookahead="none"
             )
             self._dispatch.start_heads(greedy_plan(snapshot), now_s)
             self._dispatch.keep_going(now_s)

@@ -135,7 +135,7 @@ class SnapshotBuilder:
         if lookahead == "all":
             owners = [self._lifecycle.instances[name] for name in names]
             add_waiting(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
-        else:  # chunks of one instance look at the same stages
+        elif lookahead == "near":  # chunks of one instance look at the same stages
             owners = [self._lifecycle.instances[name] for name in dict.fromkeys(names)]
             look_near(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
 
@@ -146,7 +146,7 @@ class SnapshotBuilder:
         nodes = ready_nodes(self._frontier(lookahead, now_s, whole=whole), self._lifecycle)
         if lookahead == "all":
             look_everywhere(nodes, self._lifecycle, running, self._options, now_s)
-        else:
+        elif lookahead == "near":
             look_near(nodes, self._lifecycle, self._options)
         return nodes
 
@@ -183,20 +183,33 @@ class SnapshotBuilder:
         seconds = np.zeros((len(nodes.owners), len(self._fleet.devices)))
         if not self._linked:
             return seconds
+        parts = [
+            (row, source, size)
+            for row, owner in enumerate(nodes.owners)
+            for source, size in self._lifecycle.gathered(owner)
+        ]
+        parts += self._leaving(nodes)
+        if parts:
+            row, source, size = np.array(parts, np.int64).T
+            link = self._link[source]
+            np.add.at(seconds, row, link[:, :, 0] + link[:, :, 1] * size[:, None])
+        return seconds
+
+    def _leaving(self, nodes: Nodes) -> list[tuple[int, int, int]]:
+        """Return (row, device, bytes) of what nodes take from their parents that run."""
         rows_of: dict[int, list[int]] = {}
         for row, owner in enumerate(nodes.owners):
             rows_of.setdefault(owner.number, []).append(row)
-            for source, size in self._lifecycle.gathered(owner):
-                seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
+        found: list[tuple[int, int, int]] = []
         for chain in self._fleet.chains:
             if chain.chunk is None or chain.device < 0:
                 continue
-            parent, source = self._lifecycle.instances[chain.chunk.instance], chain.device
+            parent = self._lifecycle.instances[chain.chunk.instance]
             size = parent.stage.output_bytes * (chain.chunk.stop - chain.chunk.start)
             for child in parent.children if size else ():
-                for row in rows_of.get(child.number, ()):
-                    seconds[row] += self._link[source, :, 0] + self._link[source, :, 1] * size
-        return seconds
+                rows = rows_of.get(child.number, ())
+                found += [(row, chain.device, size) for row in rows]
+        return found
 
     def _eligible(self, nodes: Nodes, model: I32) -> U8:
         usable = [state.usable for state in self._fleet.devices]

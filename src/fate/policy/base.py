@@ -5,9 +5,9 @@ from typing import Literal, Protocol, TypeAlias
 from fate.domain.plan import Memo, Plan
 from fate.domain.snapshot import Snapshot
 
-#: near: generations below the frontier, bounded in number, for a horizon term. all: every visible
-#: stage with every edge, for a search over the whole DAG.
-Lookahead: TypeAlias = Literal["near", "all"]
+#: none: the frontier alone, for rules. near: generations below it as well, bounded in number, for a
+#: horizon term. all: every visible stage with every edge, for a search over the whole DAG.
+Lookahead: TypeAlias = Literal["none", "near", "all"]
 
 
 class Policy(Protocol):
@@ -37,7 +37,7 @@ class Policy(Protocol):
 
     @property
     def lookahead(self) -> Lookahead:
-        """Which stages that are not ready to see: those `near` the frontier, or `all`."""
+        """Which stages that are not ready to see: `none`, those `near` the frontier, or `all`."""
         ...
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:

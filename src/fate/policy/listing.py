@@ -55,8 +55,8 @@ class ListPolicy:
 
     @property
     def lookahead(self) -> Lookahead:
-        """Rules that know only queues need little ahead."""
-        return "near"
+        """Rules know only queues."""
+        return "none"
 
     @property
     def inline(self) -> bool:

@@ -154,7 +154,7 @@ class ServingPolicy:
     urgency: Urgency
     route: MakeRoute
     binding: Binding
-    lookahead: Lookahead = "near"
+    lookahead: Lookahead = "none"
     idle_only: bool = False
 
     @property

@@ -11,6 +11,7 @@ from fate.domain.catalog import Cluster, Link
 from fate.domain.graph import Chunk, Graph, Stage
 from fate.domain.messages import Call, DeviceLost, Done, ItemDone, Load, RunTool
 from fate.domain.snapshot import Snapshot
+from fate.policy.base import Lookahead
 
 #: Letters of the shapes in the docstring of `Snapshot`, by field.
 SHAPES = {
@@ -168,6 +169,21 @@ def test_chunks_of_a_map_divide_their_share() -> None:
     critic = snapshot.node_names.index("m/critic0")
     assert snapshot.child_share[snapshot.child == critic].tolist() == [0.25] * 4
     assert "m/final" in snapshot.node_names
+
+
+@pytest.mark.parametrize("shown", ["none", "near", "all"])
+def test_rules_see_the_frontier_alone(shown: Lookahead) -> None:
+    """What is ready is priced alike however much is shown behind it."""
+    hand = ByHand(lookahead=shown)
+    hand.submit(chain("w", "ABC"), map_reduce("m"))
+    snapshot = hand.snapshot
+    assert (len(snapshot.model) == snapshot.frontier) == (shown == "none")
+    near = ByHand()
+    near.submit(chain("w", "ABC"), map_reduce("m"))
+    ready = snapshot.frontier
+    assert snapshot.chunks == near.snapshot.chunks
+    assert snapshot.tail_s[:ready].tolist() == near.snapshot.tail_s[:ready].tolist()
+    assert snapshot.transfer_s[:ready].tolist() == near.snapshot.transfer_s[:ready].tolist()
 
 
 def test_the_lookahead_is_bounded() -> None:

@@ -45,7 +45,7 @@ class BatchMode:
     finish: type[Finish | StateFinish]
 
     eager = False
-    lookahead: Lookahead = "near"
+    lookahead: Lookahead = "none"
 
     @property
     def inline(self) -> bool:
@@ -103,7 +103,7 @@ class MinMinState:
     name = "min-min-state"
     eager = False
     inline = False
-    lookahead: Lookahead = "near"
+    lookahead: Lookahead = "none"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too; the kernel has the rule."""

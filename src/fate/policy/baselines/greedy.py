@@ -27,7 +27,7 @@ class LateEft:
 
     name = "late-eft"
     eager = False
-    lookahead: Lookahead = "near"
+    lookahead: Lookahead = "none"
     inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
@@ -58,7 +58,7 @@ class IdleAffinity:
 
     name = "idle-affinity"
     eager = False
-    lookahead: Lookahead = "near"
+    lookahead: Lookahead = "none"
     inline = True
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
