@@ -18,11 +18,19 @@ from fate.bench.tiers import cluster_job, tier_cluster
 from fate.domain.errors import FateError
 from fate.session import Job
 
-POLICIES = ("round-robin", "round-robin-idle", "least-loaded", "idle-affinity", "late-eft", "fate")
+POLICIES = (
+    "round-robin",
+    "round-robin-idle",
+    "least-loaded",
+    "idle-affinity",
+    "late-eft",
+    "fate",
+    "foresight",
+)
 #: Policies that others are compared with.
-REFERENCES = ("round-robin", "round-robin-idle", "late-eft", "idle-affinity")
+REFERENCES = ("round-robin", "round-robin-idle", "late-eft", "idle-affinity", "fate")
 #: What is run where nothing can be gained, unless policies are named.
-_NO_GAIN_POLICIES = ("round-robin", "round-robin-idle", "fate")
+_NO_GAIN_POLICIES = ("round-robin", "round-robin-idle", "fate", "foresight")
 _RATIOS: Final = ("wall_s", "loads", "computed_tokens")
 _AVERAGES: Final = (
     "wall_s",
@@ -52,7 +60,17 @@ _AT_MOST = {
     "prediction_error": 0.15,
     "prediction_error_at_half": 0.10,
 }
+_AHEAD = {
+    "wall_over_late-eft": 0.95,
+    "wall_over_idle-affinity": 0.95,
+    "planner_cpu_share": 0.02,
+    "prediction_error_at_half": 0.10,
+}
 TARGETS = [
+    *[
+        Target(cell=ALL, policy="foresight", metric=metric, kind="at_most", bound=bound)
+        for metric, bound in _AHEAD.items()
+    ],
     *[
         Target(cell=ALL, policy="fate", metric=metric, kind="at_most", bound=bound)
         for metric, bound in _AT_MOST.items()

@@ -113,8 +113,8 @@ def test_policies_rotate() -> None:
 
 
 def test_cells_without_a_gain_run_fewer_policies_unless_told() -> None:
-    """Which is what keeps three pairs within twelve minutes."""
+    """Which is what keeps three pairs within a quarter of an hour."""
     plan = LivePlan(cells=["mixed", "control"], policies=None, pairs=2, tier="synthetic", seed=0)
-    assert plan.runs == 2 * (6 + 3)
+    assert plan.runs == 2 * (7 + 4)
     told = LivePlan(cells=["mixed", "control"], policies=["fate"], pairs=2, tier="real", seed=0)
     assert told.runs == 4
