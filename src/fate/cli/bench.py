@@ -279,3 +279,18 @@ def slots(
     from fate.bench.slots import slots as measure
 
     measure(_out(out, "slots"), print, cases=cases)
+
+
+@app.command()
+def lead(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DIR", help="Default: out/real-dag out/llm-native."),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Add up foresight's lead over the best baseline in real-dag's and llm-native's results."""
+    from fate.bench.suites.lead import lead as add_up
+
+    found = folders or [Path("out") / "real-dag", Path("out") / "llm-native"]
+    add_up(_out(out, "lead"), print, found)

@@ -1,8 +1,8 @@
 """Which stages a snapshot shows beside the ready ones, and how they follow each other.
 
-`none`: the frontier alone. `near`: breadth-first from the frontier, bounded in depth and number, as a horizon term needs it.
-`all`: every stage that is not ready yet with every edge, as a search over the whole DAG needs it;
-maps that wait are cut into the chunks they would have.
+`none`: the frontier alone. `near`: breadth-first from the frontier, bounded in depth and number, as
+a horizon term needs it. `all`: every stage that is not ready yet with every edge, as a search over
+the whole DAG needs it; maps that wait are cut into the chunks they would have.
 """
 
 from collections.abc import Sequence

@@ -24,8 +24,8 @@ class Chosen:
 CHOSEN: dict[str, Chosen] = {
     # all baselines, all development seeds, two workflows at once on every cluster, no control
     "real-dag": Chosen(published="sufferage", late="sufferage-state"),
-    # all baselines, all cells, development seed 0 (n = 15): heft .468, arrival-lru .487, min-min
-    # .489; latency-aware .386, late-eft .391, sufferage-state .397
+    # all baselines, all cells, all development seeds (n = 60): heft .467, max-min .472, min-min
+    # .479; latency-aware .392, peft-state-late .397, late-eft .398
     "llm-native": Chosen(published="heft", late="latency-aware"),
 }
 _DEFAULT = CHOSEN["real-dag"]

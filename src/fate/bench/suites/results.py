@@ -95,7 +95,12 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_runs(out: Path, code: str) -> dict[Key, Run]:
     """Return the rows of an earlier run that the same code made; what is cut off is left out."""
-    return {run.key: run for run in _lines(out / RESULTS, Run) if run.code == code}
+    return {run.key: run for run in read_all(out) if run.code == code}
+
+
+def read_all(out: Path) -> list[Run]:
+    """Return the rows of an earlier run, whatever code made them; what is cut off is left out."""
+    return _lines(out / RESULTS, Run)
 
 
 def read_times(out: Path) -> dict[Key, Times]:

@@ -1,0 +1,82 @@
+"""`fate bench lead`: foresight against the best baseline, over the cells of several suites.
+
+Suites write folders of their own; the lead that is aimed at is over the batch cells of two of them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from fate.bench.report import Echo, Report, Target
+from fate.bench.statistics import exact, ratio
+from fate.bench.suites import native, real_dag
+from fate.bench.suites.catalogue import suite
+from fate.bench.suites.chosen import chosen
+from fate.bench.suites.figures import LOST, LOST_CELLS, OVER_BEST
+from fate.bench.suites.results import RESULTS, Run, read_all
+from fate.domain.errors import FateError
+
+_POLICY, _BOTH = "foresight", "both"
+#: Suite -> the group of its cells that are batch, without noise and not the control.
+_GROUPS = {real_dag.NAME: "grid", native.NATIVE: "all"}
+#: Policy and baseline on one problem.
+_Pair: TypeAlias = tuple[Run, Run]
+
+TARGETS = [
+    Target(cell=_BOTH, policy=_POLICY, metric=OVER_BEST, kind="at_most", bound=0.88),
+    Target(cell=_BOTH, policy=_POLICY, metric=LOST_CELLS, kind="at_most", bound=0.0),
+]
+
+
+def lead(out: Path, echo: Echo, folders: Sequence[Path]) -> int:
+    """Report on what is in the folders of suites; return how many targets are missed.
+
+    Raises:
+        FateError: a folder has no results, or no runs of both policies.
+    """
+    runs = [run for folder in folders for run in _recorded(folder)]
+    found = {name: _pairs(name, runs) for name in _GROUPS}
+    report = Report("lead", out, echo)
+    report.show_machine()
+    for name, pairs in found.items():
+        commits = sorted({run.commit for pair in pairs for run in pair})
+        echo(f"{name}: over {chosen(name).late}, runs of {', '.join(commits)}")
+        _add(report, name, pairs)
+    _add(report, _BOTH, [pair for pairs in found.values() for pair in pairs])
+    report.show_rows()
+    missed = report.show_targets(TARGETS)
+    echo(f"summary: {report.write()}")
+    return missed
+
+
+def _recorded(folder: Path) -> list[Run]:
+    found = read_all(folder)
+    if not found:
+        made = " and ".join(f"`fate bench {name}`" for name in _GROUPS)
+        raise FateError(f"{folder / RESULTS}: no runs; {made} make them")
+    return found
+
+
+def _pairs(name: str, runs: Sequence[Run]) -> list[_Pair]:
+    """Return foresight's runs in a suite's group, each with that of the best baseline."""
+    within = next(pool.within for pool in suite(name).pools() if pool.name == _GROUPS[name])
+    best = chosen(name).late
+    own, other = (
+        {run.problem: run for run in runs if (run.suite, run.policy) == (name, policy)}
+        for policy in (_POLICY, best)
+    )
+    pairs = [(own[key], other[key]) for key in own if key in other and within(own[key])]
+    if not pairs:
+        wanted = f"{_POLICY} and {best} on {name}"
+        raise FateError(f"no runs of {wanted} in these folders; `fate bench {name}` makes them")
+    return pairs
+
+
+def _add(report: Report, name: str, pairs: Sequence[_Pair]) -> None:
+    """Add the ratio of makespans, and how many cells have all of their interval above `LOST`."""
+    cells: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for run, best in pairs:
+        cells.setdefault((run.suite, run.cell), []).append((run.makespan_s, best.makespan_s))
+    lost = sum(ratio(own).low > LOST for own in cells.values())
+    report.add(name, _POLICY, OVER_BEST, ratio([one for own in cells.values() for one in own]))
+    report.add(name, _POLICY, LOST_CELLS, exact(lost, len(cells)))
