@@ -23,7 +23,7 @@ setup: $(DEV)  ## install fate with every extra, and the developers' tools
 
 demo: $(DEFAULT)  ## run the demo workflow on real models
 	@mkdir -p demo
-	$(BIN)/fate run examples/brief.yaml --input document=@examples/document.txt --policy fate \
+	$(BIN)/fate run examples/brief.yaml --input document=@examples/document.txt \
 		--json demo/summary.json --timeline demo/timeline.html
 	@echo "summary: demo/summary.json   timeline: open demo/timeline.html in a browser"
 

@@ -143,7 +143,7 @@ class ClusterSpec(Base):
     links: tuple[LinkSpec, ...] = Field(default=(), strict=False)
     roles: dict[str, str] = Field(default_factory=dict)
     options: Options = Field(default_factory=dict)
-    policy: str = "fate"
+    policy: str = "foresight"
     policy_options: dict[str, Any] = Field(default_factory=dict)
     tool_slots: int = Field(default=4, ge=1, le=256)
 

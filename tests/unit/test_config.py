@@ -97,7 +97,7 @@ def test_a_cluster_becomes_devices_and_models(tmp_path: Path) -> None:
         ("cpu", "gpu"),
         ("gpu", "cpu"),
     ]
-    assert resolved.options == SchedulerOptions() and resolved.policy == "fate"
+    assert resolved.options == SchedulerOptions() and resolved.policy == "foresight"
 
 
 def test_the_clusters_roles_win(tmp_path: Path) -> None:

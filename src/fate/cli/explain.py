@@ -10,8 +10,8 @@ import typer
 from fate.domain.errors import FateError
 from fate.domain.graph import Chunk, Stage, written_id
 from fate.domain.messages import Record, Submitted
+from fate.drivers.regrets import regrets
 from fate.drivers.replay import decisions
-from fate.drivers.trail import policy_weights
 from fate.session import setup_of
 from fate.store.journal import Header, Journal
 from fate.store.runs import RunStore
@@ -71,13 +71,12 @@ def _explained(
             waits = before.setdefault(chunk, [])
             started = chunk in decision.started
             if started or every:
-                weights = policy_weights(setup, decision.snapshot)
                 table = decide(
                     header.cluster,
                     decision.snapshot,
                     decision.plan,
                     chunk,
-                    weights,
+                    regrets(setup.policy, decision.snapshot, decision.plan, chunk),
                     decision.drained,
                 )
                 yield explained(table, tuple(waits) if started else (), asides)

@@ -6,13 +6,9 @@ from typing import NamedTuple
 from fate.domain.errors import ReplayError
 from fate.domain.graph import Chunk
 from fate.domain.messages import Record
-from fate.domain.snapshot import Snapshot
+from fate.drivers.regrets import regrets
 from fate.drivers.replay import Decision, decisions
 from fate.drivers.setup import Setup
-from fate.policy.fate.horizon import weights
-from fate.policy.fate.policy import FatePolicy
-from fate.policy.fate.shards import shard_limit
-from fate.policy.kernel.problem import Weights
 from fate.view.critical import critical_path
 from fate.view.explain import decide
 from fate.view.history import History
@@ -71,14 +67,6 @@ def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
         tables=gathered.tables,
         note=" ".join(notes),
     )
-
-
-def policy_weights(setup: Setup, snapshot: Snapshot) -> Weights:
-    """Return the policy's own weights, so that the regret is the one it saw; else no horizon."""
-    if not isinstance(setup.policy, FatePolicy):
-        return Weights(depth=0)
-    options = setup.policy.options
-    return weights(options, shard_limit(snapshot, options.max_shards))
 
 
 def _bars(setup: Setup, history: History, last: int | None) -> _Bars:
@@ -154,7 +142,7 @@ class _Gathered:
             decision.snapshot,
             decision.plan,
             chunk,
-            policy_weights(self._setup, decision.snapshot),
+            regrets(self._setup.policy, decision.snapshot, decision.plan, chunk),
             decision.drained,
         )
         held = tuple(self._held.pop(chunk, ()))

@@ -5,6 +5,7 @@ import sqlite3
 import msgspec
 
 from fate.domain.graph import StageKind
+from fate.store.bodies import unpacked
 
 
 class Glance(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ def glance(connection: sqlite3.Connection, *, simulated: bool = False) -> Glance
     workflows: set[str] = set()
     open_workflows, last_s, end_s, interruptions, finished = 0, 0.0, None, 0, 0
     for (body,) in connection.execute("SELECT body FROM record ORDER BY number"):
-        record = records.decode(body)
+        record = records.decode(unpacked(body))
         last_s = record.at_s
         for raw in record.events:
             if bytes(raw).startswith(_COUNTED):

@@ -13,6 +13,7 @@ from fate.cost.profile import Profile
 from fate.domain.catalog import Cluster
 from fate.domain.messages import Record, WorkflowStatus
 from fate.store import database, lock
+from fate.store.bodies import packed, unpacked
 from fate.store.database import StoreError
 from fate.store.glance import Glance, glance
 from fate.store.outputs import Outputs
@@ -137,7 +138,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Add a record to the open transaction."""
-        self._pending.append((self._encoder.encode(record),))
+        self._pending.append((packed(self._encoder.encode(record)),))
 
     def commit(self) -> None:
         """Make everything appended and put since the last commit durable."""
@@ -151,8 +152,8 @@ class Journal:
         rows = self._connection.execute("SELECT number, body FROM record ORDER BY number")
         for number, body in rows:
             try:
-                yield self._decoder.decode(body)
-            except msgspec.MsgspecError as error:
+                yield self._decoder.decode(unpacked(body))
+            except (ValueError, msgspec.MsgspecError) as error:
                 raise StoreError(f"{self.path}: record {number} cannot be read: {error}") from None
 
     def set_prediction(self, makespan_s: float) -> None:

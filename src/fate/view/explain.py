@@ -5,7 +5,7 @@ snapshot the policy saw and the plan it answered with, and prices the chunk on e
 the kernel that planned it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -19,7 +19,6 @@ from fate.domain.plan import Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import appraise, commit
-from fate.policy.kernel.reference_horizon import horizon
 from fate.policy.kernel.reference_state import Bench, Placement, begun, settle
 from fate.view.waits import put_aside
 
@@ -109,7 +108,7 @@ def decide(
     snapshot: Snapshot,
     plan: Plan,
     chunk: Chunk,
-    weights: Weights = Weights(),  # noqa: B008  # immutable
+    regrets: Sequence[float] = (),
     drained: Mapping[int, Drained] | None = None,
 ) -> Decision:
     """Price a chunk on every device.
@@ -119,17 +118,17 @@ def decide(
         snapshot: what the policy saw.
         plan: what it answered.
         chunk: one of the snapshot's chunks.
-        weights: those of the policy, for the regret.
+        regrets: [D] seconds that the rest would lose if the chunk went to each device; none known.
         drained: devices that were put aside for failing or lagging, or at rest.
     """
     if chunk not in snapshot.chunks:
         raise ExplainError(f"{chunk} was not ready at plan {snapshot.version}; name a later plan")
     node = snapshot.chunks.index(chunk)
-    p, orders = plain(snapshot, weights, lookahead=weights.depth > 0), indices(snapshot, plan)
+    p, orders = plain(snapshot, Weights(depth=0), lookahead=False), indices(snapshot, plan)
     home = next((d for d, order in enumerate(orders) if node in order), None)
-    future = horizon(p)[node]
+    lost_s = regrets or [0.0] * p.devices
     options = tuple(
-        _option(cluster, p, (device, orders[device]), node, future[device])
+        _option(cluster, p, (device, orders[device]), node, lost_s[device])
         for device in range(p.devices)
     )
     options = tuple(

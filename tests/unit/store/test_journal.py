@@ -1,8 +1,10 @@
 """Journal and outputs: one file, one transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fate.core.options import SchedulerOptions
@@ -127,6 +129,28 @@ def test_uncommitted_work_is_lost_whole(journal: Journal, records: list[Record])
             seen.outputs.get("w/s", 1)
 
 
+def test_long_records_are_squeezed_and_damaged_ones_named(journal: Journal) -> None:
+    """What a plan remembers names every stage; half a body is said to be none."""
+    memo = Memo(places=tuple((f"w/stage-{n}", n % 2) for n in range(1_000)))
+    plan = Plan(policy="foresight", orders=((), ()), memo=memo)
+    record = Record(at_s=1.0, events=(Planned(version=1, plan=plan),))
+    journal.append(record)
+    journal.commit()
+    with sqlite3.connect(journal.path) as connection:
+        (size,) = connection.execute("SELECT length(body) FROM record").fetchone()
+        assert size < len(msgspec.json.encode(record)) / 3
+        with Journal.open(journal.path) as seen:
+            assert list(seen.records()) == [record]
+        connection.execute("UPDATE record SET body = substr(body, 1, length(body) / 2)")
+        connection.commit()
+    connection.close()
+    with (
+        Journal.open(journal.path) as seen,
+        pytest.raises(StoreError, match="record 1 cannot be read"),
+    ):
+        list(seen.records())
+
+
 def test_outputs(journal: Journal) -> None:
     """A later attempt replaces; items come in order whatever order they were put in."""
     for item, text in ((10, "k"), (2, "c"), (2, "C \N{SNOWMAN}\0 \n")):
@@ -161,7 +185,7 @@ def test_files_that_are_no_run_are_refused_in_one_line(tmp_path: Path, header: H
     for path, problem in (
         (tmp_path / "missing", "no such run file"),
         (foreign, "not a run file"),
-        (empty, "run format 0, this version of fate reads 2"),
+        (empty, "run format 0, this version of fate reads 3"),
     ):
         with pytest.raises(StoreError, match=problem) as error:
             Journal.open(path)

@@ -32,7 +32,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     max_shards: int = 2
     depth: int = 2
-    lam: float = 0.5
+    lam: float = 0.7
     gamma: float = 0.6
     branch: int = 4
     tau: float = 0.3

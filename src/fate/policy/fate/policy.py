@@ -96,6 +96,13 @@ class FatePolicy:
         )
         return self._finish(snapshot, best.orders, search)
 
+    def regrets(self, snapshot: Snapshot, plan: Plan, node: int) -> list[float]:
+        """Return [D] regrets of a frontier node: what it costs later stages on each device."""
+        del plan
+        snapshot = seen(snapshot, self.options)
+        chosen = weights(self.options, shard_limit(snapshot, self.options.max_shards))
+        return list(open_kernel(snapshot, chosen).future[node])
+
     def _solve(
         self,
         kernel: Kernel,

@@ -99,7 +99,7 @@ class ForesightPolicy:
         if not snapshot.frontier:
             return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
         kernel = open_kernel(snapshot, Weights(depth=0))
-        whole = kernel.whole(Aims(self.options.mean, self.options.tail))
+        whole = kernel.whole(self._aims())
         incumbent, fresh, end_s = _continued(snapshot, whole, memo)
         share = max(fresh, _news(snapshot, end_s, memo))
         budget = Budget.of(self.options, len(snapshot.model), share, kernel.name)
@@ -123,6 +123,36 @@ class ForesightPolicy:
         )
         end_s = _end_s(whole.project(best.places)[0].finish_s)
         return self._finish(snapshot, best.places, end_s, search)
+
+    def regrets(self, snapshot: Snapshot, plan: Plan, node: int) -> list[float]:
+        """Return [D] seconds of its objective that all else loses with a node on each device.
+
+        The node keeps its turn; that it ends later there itself is not part of it. Nothing where a
+        plan is not this policy's, or left the node out.
+        """
+        chunk = snapshot.chunks[node]
+        home = next((d for d, order in enumerate(plan.orders) if chunk in order), None)
+        whole = open_kernel(snapshot, Weights(depth=0)).whole(self._aims())
+        own, _, _ = _continued(snapshot, whole, plan.memo)
+        if own is None or home is None:
+            return []
+
+        def carried_out(device: int) -> tuple[float, float]:
+            devices = [device if n == node else d for n, d in enumerate(own.places.device)]
+            projection, value_s = whole.project(Places(devices, own.places.turn))
+            return projection.finish_s[node], value_s
+
+        end_s, value_s = carried_out(home)
+        usable = (snapshot.eligible[node] > 0) & (snapshot.free_at_s < inf).any(axis=1)
+        regrets = [0.0] * snapshot.devices
+        for device in np.flatnonzero(usable).tolist():
+            there_s, worth_s = carried_out(device)
+            if there_s < inf:
+                regrets[device] = max((worth_s - value_s) - (there_s - end_s), 0.0)
+        return regrets
+
+    def _aims(self) -> Aims:
+        return Aims(self.options.mean, self.options.tail)
 
     def _challenged(
         self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None

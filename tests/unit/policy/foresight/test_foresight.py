@@ -47,6 +47,20 @@ def test_a_short_call_yields_to_the_one_a_long_path_hangs_from() -> None:
     assert orders(snapshot)[0][0] == "w0/s1001"
 
 
+def test_the_regret_of_a_device_is_what_all_else_loses_there() -> None:
+    """By hand: two seconds on d1, before the long call that only d1 can run."""
+    boxes = [Box(resident={0: ()}), Box(resident={0: ()})]
+    snapshot = make_snapshot([Node(), Node(output=90.0, eligible=(0, 1))], boxes, [Kind()])
+    first, second = snapshot.chunks
+    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 1)))
+    plan = Plan(policy="foresight", orders=((first,), (second,)), memo=memo)
+    policy = ForesightPolicy(mean=0.0)
+    assert policy.regrets(snapshot, plan, 0) == pytest.approx([0.0, 2.0])
+    assert policy.regrets(snapshot, plan, 1) == [0.0, 0.0]
+    assert policy.regrets(snapshot, replace(plan, memo=None), 0) == []
+    assert policy.regrets(snapshot, replace(plan, orders=((), (second,))), 0) == []
+
+
 def test_the_plan_before_is_remembered_by_name_and_kept_unless_the_gain_is_large() -> None:
     """With a margin of all of it nothing can gain enough."""
     snapshot = make_snapshot(
