@@ -83,13 +83,15 @@ class Estimator:
             d: [_Average(count=1, mean=math.log(f)) for f in profile.slowdown.get(device.id, ())]
             for d, device in enumerate(cluster.devices)
         }
-        self._tables: CostTables | None = None
+        self._tables = _unknown(cluster)
+        self._stale = set(range(len(cluster.devices)))
         self._rates: dict[tuple[int, int], tuple[Coefficients, Coefficients]] = {}
 
     def tables(self) -> CostTables:
         """Return the current estimates; the arrays are not written to afterwards."""
-        if self._tables is None:
-            self._tables = self._build_tables()
+        if self._stale:
+            self._tables = self._renewed(self._tables)
+            self._stale.clear()
         return self._tables
 
     def rates(self, d: int, m: int) -> tuple[Coefficients, Coefficients]:
@@ -185,8 +187,9 @@ class Estimator:
             device = self._by_device.setdefault((d, kind), _Average())
             device.add(ratio)
             self._by_model.setdefault((d, m, kind), _Average()).add(ratio - device.mean)
-        self._tables = None
-        self._rates.clear()
+        self._stale.add(d)
+        for other in range(len(self._model)):
+            self._rates.pop((d, other), None)
 
     def _learn_slowdown(self, d: int, concurrency: int, excess: float) -> None:
         averages = self._slowdown[d]
@@ -199,22 +202,37 @@ class Estimator:
         log_factor = (device.mean if device else 0.0) + (model.mean if model else 0.0)
         return math.exp(log_factor)
 
-    def _build_tables(self) -> CostTables:
-        shape = (len(self._cluster.devices), len(self._cluster.models))
-        widest = max(device.slots for device in self._cluster.devices)
-        load, unload = np.full(shape, np.inf), np.full(shape, np.inf)
-        prefill, decode = np.zeros((*shape, 3)), np.zeros((*shape, 3))
-        for (d, m), base in self._base.items():
-            load[d, m] = base.load_s * self._factor(d, m, "load")
-            unload[d, m] = base.unload_s * self._factor(d, m, "unload")
-            prefill[d, m], decode[d, m] = self.rates(d, m)
-        slowdown = np.ones((shape[0], widest))
-        for d, averages in self._slowdown.items():
-            factors = [math.exp(average.mean) for average in averages[:widest]]
+    def _renewed(self, before: CostTables) -> CostTables:
+        """Return tables with the rows of devices about which something was learned made anew."""
+        load, unload = before.load_s.copy(), before.unload_s.copy()
+        prefill, decode = before.prefill.copy(), before.decode.copy()
+        slowdown = before.slowdown.copy()
+        for d in self._stale:
+            for m in range(len(self._model)):
+                base = self._base.get((d, m))
+                if base is not None:
+                    load[d, m] = base.load_s * self._factor(d, m, "load")
+                    unload[d, m] = base.unload_s * self._factor(d, m, "unload")
+                    prefill[d, m], decode[d, m] = self.rates(d, m)
+            widest = slowdown.shape[1]
+            factors = [math.exp(average.mean) for average in self._slowdown[d][:widest]]
             slowdown[d, : len(factors)] = factors
         return CostTables(
             load_s=load, unload_s=unload, prefill=prefill, decode=decode, slowdown=slowdown
         )
+
+
+def _unknown(cluster: Cluster) -> CostTables:
+    """Return tables of devices that nothing can run on."""
+    shape = (len(cluster.devices), len(cluster.models))
+    widest = max(device.slots for device in cluster.devices)
+    return CostTables(
+        load_s=np.full(shape, np.inf),
+        unload_s=np.full(shape, np.inf),
+        prefill=np.zeros((*shape, 3)),
+        decode=np.zeros((*shape, 3)),
+        slowdown=np.ones((shape[0], widest)),
+    )
 
 
 def scaled(coefficients: Coefficients, factor: float) -> Coefficients:
