@@ -26,7 +26,6 @@ from fate.domain.messages import (
 from fate.domain.plan import Plan, Prefetch
 from fate.domain.snapshot import Snapshot
 from fate.drivers.declared import Declared
-from fate.policy.base import Lookahead
 
 C = TypeVar("C")
 
@@ -42,7 +41,6 @@ class ByHand:
         on: Cluster | None = None,
         *,
         eager: bool = False,
-        lookahead: Lookahead = "near",
         measured: bool = False,
         slowdown: Any = None,
         **options: Any,
@@ -53,9 +51,7 @@ class ByHand:
             known = replace(known, slowdown=slowdown)
         if measured:
             known = replace(known, source="declared")
-        self.core = Scheduler(
-            self.cluster, known, SchedulerOptions(**options), eager=eager, lookahead=lookahead
-        )
+        self.core = Scheduler(self.cluster, known, SchedulerOptions(**options), eager=eager)
         self.now_s = 0.0
         self.out: list[Command] = []
         self.declared = Declared(lambda _what, _about: 0.0)

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 from tests.by_hand import ByHand, first
 from tests.graphs import MIB, chain, cluster, llm, map_reduce
 
-from fate.core.snapshot import link_table
+from fate.core.options import SchedulerOptions
+from fate.core.snapshot import SnapshotBuilder, link_table
 from fate.domain.catalog import Cluster, Link
 from fate.domain.graph import Chunk, Graph, Stage
 from fate.domain.messages import Call, DeviceLost, Done, ItemDone, Load, RunTool
@@ -174,16 +175,16 @@ def test_chunks_of_a_map_divide_their_share() -> None:
 @pytest.mark.parametrize("shown", ["none", "near", "all"])
 def test_rules_see_the_frontier_alone(shown: Lookahead) -> None:
     """What is ready is priced alike however much is shown behind it."""
-    hand = ByHand(lookahead=shown)
+    hand = ByHand()
     hand.submit(chain("w", "ABC"), map_reduce("m"))
-    snapshot = hand.snapshot
+    near, core = hand.snapshot, hand.core
+    maker = SnapshotBuilder(core.lifecycle, core.fleet, SchedulerOptions(), 0)
+    snapshot = maker.build(1, hand.now_s, whole_frontier=False, lookahead=shown)
     assert (len(snapshot.model) == snapshot.frontier) == (shown == "none")
-    near = ByHand()
-    near.submit(chain("w", "ABC"), map_reduce("m"))
     ready = snapshot.frontier
-    assert snapshot.chunks == near.snapshot.chunks
-    assert snapshot.tail_s[:ready].tolist() == near.snapshot.tail_s[:ready].tolist()
-    assert snapshot.transfer_s[:ready].tolist() == near.snapshot.transfer_s[:ready].tolist()
+    assert snapshot.chunks == near.chunks
+    assert snapshot.tail_s[:ready].tolist() == near.tail_s[:ready].tolist()
+    assert snapshot.transfer_s[:ready].tolist() == near.transfer_s[:ready].tolist()
 
 
 def test_the_lookahead_is_bounded() -> None:
