@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -66,9 +67,14 @@ def _bootstrap(
     """Return a statistic with its percentile bootstrap interval; a point when n is 1."""
     if not len(values):
         raise ValueError("no observations")
-    draws = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
-    resampled = statistic(values[draws])
+    resampled = statistic(values[_draws(len(values), seed)])
     tail = (1.0 - _LEVEL) / 2.0
     low, high = np.quantile(resampled, [tail, 1.0 - tail])
     point = statistic(values[None, :])[0]
     return Interval(mean=float(point), low=float(low), high=float(high), n=len(values))
+
+
+@lru_cache(maxsize=4)  # thousands of figures share a few numbers of observations
+def _draws(count: int, seed: int) -> NDArray[np.int64]:
+    """Return [resamples, count] indices; nobody writes to them."""
+    return np.random.default_rng(seed).integers(count, size=(_RESAMPLES, count))

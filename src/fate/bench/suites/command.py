@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fate.bench.guards import GuardError
 from fate.bench.machine import commit as this_commit
 from fate.bench.offline import OFFLINE
 from fate.bench.report import Echo, Report, duration, table
-from fate.bench.selfcheck import check_rules
 from fate.bench.suites import chosen
 from fate.bench.suites.catalogue import suite as find_suite
 from fate.bench.suites.choosing import candidates, verdict
@@ -20,13 +18,13 @@ from fate.bench.suites.record import check_page, record
 from fate.bench.suites.results import Run, Times
 from fate.bench.suites.runner import (
     Jobs,
+    Rules,
     earlier_results,
     known_policies,
     named_policies,
     run_jobs,
 )
 from fate.bench.suites.seeds import DEV, read_seeds
-from fate.bench.suites.solve import RunError
 from fate.bench.suites.suite import Choice, Suite
 from fate.bench.suites.tables import Book, planning_table, pool_table
 from fate.bench.suites.write import write_report
@@ -62,7 +60,10 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     choice = choice_of(options)
     policies = _policies(suite, choice, options, echo)
     listed = suite.choosing if options.choose and suite.choosing else suite.problems
-    jobs = Jobs(problems=listed(choice), policies=policies)
+    found = listed(choice)
+    own = tuple([name for name in policies if name != OFFLINE])
+    rules = Rules(policies=own, seed=choice.seeds[0])
+    jobs = Jobs(problems=found, policies=policies, rules=rules, drawn=next(iter(found), None))
     if options.record is not None:
         check_page(options.record)
     suite.prepare(jobs.problems)  # what is missing or wrong is said before earlier rows are gone
@@ -74,7 +75,6 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         f"{name}: {len(jobs.problems)} problems x {len(policies)} policies, seeds "
         f"{', '.join(map(str, choice.seeds))} ({options.seeds})"
     )
-    _check_rules(policies, choice.seeds[0], echo)
     if results.runs:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
     processes = options.processes or default_processes()
@@ -92,25 +92,12 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     report.write()
     took = f"{duration(time.perf_counter() - start_s)} in {processes} processes"
     asked = f"fate bench {name}{_asked(options, choice)}"
-    document = write_report(report, suite, jobs.problems, list(results.times.values()), asked)
+    document = write_report(report, suite, jobs, results, asked)
     if options.record is not None:
         record(options.record, document, asked, report.machine, took)
         echo(f"recorded in {options.record}")
     echo(f"took {took}; {out}/report.html, report.md, summary.json, results.jsonl")
     return missed
-
-
-def _check_rules(policies: Sequence[str], seed: int, echo: Echo) -> None:
-    """Check what must hold between runs.
-
-    Raises:
-        RunError: a rule is broken.
-    """
-    try:
-        count = check_rules([name for name in policies if name != OFFLINE], seed)
-    except GuardError as error:
-        raise RunError(f"before anything is run: {error}") from error
-    echo(f"rules between runs hold in {count} small ones; those of each run are checked as it ends")
 
 
 def _asked(options: Options, choice: Choice) -> str:

@@ -1,6 +1,5 @@
 """What a suite asks of every policy: problems, each made from a small frozen description."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -64,12 +63,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem and the policies that one process runs on it, one after the other."""
+    """A problem and the policies that one process runs on it, one after the other.
+
+    `drawn` problems keep what happened in each run, for the report.
+    """
 
     problem: Problem
     policies: tuple[str, ...]
-
-
-def tasks(problems: Sequence[Problem], policies: Sequence[str]) -> list[Task]:
-    """Return the job list: every policy on every problem, in this order."""
-    return [Task(problem=problem, policies=tuple(policies)) for problem in problems]
+    drawn: bool = False

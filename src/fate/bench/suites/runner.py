@@ -7,10 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
+from fate.bench.guards import GuardError
 from fate.bench.machine import commit as this_commit
 from fate.bench.offline import OFFLINE
 from fate.bench.policies import plain_policy
 from fate.bench.report import Echo, Progress, Report
+from fate.bench.selfcheck import check_rules
 from fate.bench.suites.chosen import REFERENCE
 from fate.bench.suites.problem import Problem, Task
 from fate.bench.suites.results import (
@@ -25,22 +29,35 @@ from fate.bench.suites.results import (
     read_times,
     rewrite,
 )
-from fate.bench.suites.solve import solve
+from fate.bench.suites.solve import RunError, Solved, solve
 from fate.bench.workers import resumable, spread
 from fate.domain.errors import FateError
 from fate.registry import names
+from fate.view.history import History
 
 #: Renders the rows of a finished problem.
 Line: TypeAlias = Callable[[Problem, Sequence[Run]], str]
-_Solved = tuple[list[Run], list[Times]]
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What must hold between runs of these policies, on small cases drawn by a seed."""
+
+    policies: tuple[str, ...]
+    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
-    """A frozen job list: every policy on every problem, in this order."""
+    """A frozen job list: every policy on every problem, in this order.
+
+    `rules` are checked first, beside the first problems. What happens under each policy on the
+    `drawn` problem is kept for the report.
+    """
 
     problems: Sequence[Problem]
     policies: Sequence[str]
+    rules: Rules | None = None
+    drawn: Problem | None = None
 
     def keys(self) -> list[Key]:
         """Return what every row is told apart by, in order."""
@@ -53,11 +70,12 @@ class Jobs:
 
 @dataclass(slots=True)
 class Results:
-    """Rows so far, and the files they are kept in."""
+    """Rows so far, and the files they are kept in; what happened in runs that are drawn."""
 
     out: Path
     runs: dict[Key, Run] = field(default_factory=dict[Key, Run])
     times: dict[Key, Times] = field(default_factory=dict[Key, Times])
+    histories: dict[str, History] = field(default_factory=dict[str, History])
 
     def add(self, runs: Sequence[Run], times: Sequence[Times]) -> None:
         """Keep the rows of a problem."""
@@ -135,11 +153,19 @@ def run_jobs(
     """
     missing = sorted(_missing(jobs, results), key=_weight, reverse=True)
     progress = Progress(len(missing), report.echo, sum(map(_weight, missing)))
-    with resumable(results.out), closing(_solved(missing, results.out, processes)) as solved:
-        for task, (runs, times) in solved:
-            results.add(runs, times)
-            progress.step(line(task.problem, runs), _weight(task))
+    todo = [*([jobs.rules] if jobs.rules else []), *missing]
+    with resumable(results.out), closing(_done(todo, results.out, processes)) as done:
+        for task, found in done:
+            if isinstance(found, int):
+                report.echo(_HOLD.format(found))
+            elif isinstance(task, Task):
+                results.add(found.runs, found.times)
+                results.histories.update(found.histories)
+                progress.step(line(task.problem, found.runs), _weight(task))
     return results.finish(jobs.keys())
+
+
+_HOLD = "rules between runs hold in {} small ones; those of each run are checked as it ends"
 
 
 def _weight(task: Task) -> float:
@@ -153,19 +179,32 @@ def _missing(jobs: Jobs, results: Results) -> list[Task]:
         key = problem.suite, problem.cell, problem.seed
         left = tuple([name for name in jobs.policies if (*key, name) not in results.runs])
         if left:
-            found.append(Task(problem=problem, policies=left))
+            found.append(Task(problem=problem, policies=left, drawn=problem == jobs.drawn))
     return found
 
 
-def _solved(tasks: Sequence[Task], store: Path, processes: int) -> Generator[tuple[Task, _Solved]]:
-    work = partial(_solve, store=store, commit=this_commit(), code=code_digest())
-    if processes == 1 or len(tasks) < 2:
-        yield from ((task, work(task)) for task in tasks)
+def _done(
+    todo: Sequence[Task | Rules], store: Path, processes: int
+) -> Generator[tuple[Task | Rules, Solved | int]]:
+    work = partial(_work, store=store, commit=this_commit(), code=code_digest())
+    if processes == 1 or len(todo) < 2:
+        yield from ((task, work(task)) for task in todo)
     else:
-        yield from spread(work, tasks, processes)
+        yield from spread(work, todo, processes)
 
 
-def _solve(task: Task, store: Path, commit: str, code: str) -> _Solved:
-    """Run a task; module-level, because a spawned process looks it up by name."""
-    found = solve(task, store, commit, code)
-    return [run for run, _ in found], [times for _, times in found]
+def _work(task: Task | Rules, store: Path, commit: str, code: str) -> Solved | int:
+    """Do a task; module-level, because a spawned process looks it up by name.
+
+    Returns:
+        What came of it; of rules, in how many runs they hold.
+
+    Raises:
+        RunError: a run went wrong, or a rule is broken.
+    """
+    if isinstance(task, Task):
+        return solve(task, store, commit, code)
+    try:
+        return check_rules(task.policies, task.seed)
+    except GuardError as error:
+        raise RunError(f"a rule between runs is broken: {error}") from error

@@ -1,8 +1,8 @@
 """One policy on one problem, measured; runs in processes of their own."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from fate.bench.bounds import quick_bound
 from fate.bench.case import Case, run_case
@@ -48,15 +48,21 @@ class Clocked:
             self.cpu_s += time.thread_time() - start_s
 
 
-def solve(
-    task: Task, store: Path, commit: str, code: str, told: Callable[[Run], None] | None = None
-) -> list[tuple[Run, Times]]:
+class Solved(NamedTuple):
+    """What came of a task: rows, times, and what happened under each policy if that is drawn."""
+
+    runs: list[Run]
+    times: list[Times]
+    histories: dict[str, History]
+
+
+def solve(task: Task, store: Path, commit: str, code: str) -> Solved:
     """Run a task's policies on its problem.
 
     Raises:
         RunError: a workflow did not end well, a policy failed to plan, or a rule was broken.
     """
-    case, found = task.problem.case(store), list[tuple[Run, Times]]()
+    case, found = task.problem.case(store), Solved([], [], {})
     least_s = quick_bound(case)
     outcomes: dict[str, Outcome] = {}
     for policy in task.policies:
@@ -73,9 +79,10 @@ def solve(
             cpu_s=time.thread_time() - start_s,
             decisions=run.decisions,
         )
-        found.append((run, times))
-        if told is not None:
-            told(run)
+        found.runs.append(run)
+        found.times.append(times)
+        if task.drawn:
+            found.histories[policy] = history
         if OFFLINE not in task.policies:
             outcomes.clear()  # nobody looks at them again
     return found

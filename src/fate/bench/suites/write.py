@@ -1,7 +1,6 @@
 """Puts a suite's report together: which sections, in which order."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from fate.bench.case import run_case
 from fate.bench.machine import Machine
@@ -15,7 +14,7 @@ from fate.bench.suites.gantt import gantt, gantt_table
 from fate.bench.suites.ladder import ladder_section
 from fate.bench.suites.plots import bars, heat, heat_table, reference_note
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.results import Times
+from fate.bench.suites.runner import Jobs, Results
 from fate.bench.suites.suite import Suite
 from fate.bench.suites.tables import (
     Book,
@@ -39,25 +38,25 @@ _BARS = {
 
 
 def write_report(
-    report: Report, suite: Suite, problems: Sequence[Problem], times: Sequence[Times], asked: str
+    report: Report, suite: Suite, jobs: Jobs, results: Results, asked: str
 ) -> Document:
     """Write report.md and report.html into the suite's folder; return what they say.
 
     Args:
         report: the figures.
         suite: what was run.
-        problems: the job list's; one of the first becomes the Gantt chart.
-        times: what planning took.
+        jobs: the job list; its drawn problem becomes the Gantt chart.
+        results: what planning took, and what happened in the runs that are drawn.
         asked: seeds and command.
     """
-    book = Book(report.rows, suite.titles)
+    book, times = Book(report.rows, suite.titles), list(results.times.values())
     sections = [
         targets_section(book, suite.targets),
         *[_pool(book, suite, pool.name) for pool in suite.pools()[: suite.look.shown]],
         _regimes(book, suite),
         _curve(book, suite),
         ladder_section(book, suite, times),
-        _two_runs(book, suite, problems, report.out),
+        _two_runs(book, suite, jobs.drawn, results),
         _cells(book, suite),
         Section(title="Planning", text=_PLANNING, table=planning_table(times, suite.titles)),
         Section(title="What this does not show", text=suite.look.limits),
@@ -169,19 +168,25 @@ def _along(line: Sequence[tuple[float, Row]], axis: Iterable[float]) -> list[str
     return [interval_text(found[x]) if x in found else "" for x in axis]
 
 
-def _two_runs(book: Book, suite: Suite, problems: Sequence[Problem], store: Path) -> Section:
-    """One instance under round-robin and under the planner that does best, or the best at all."""
-    policies = [policy for policy in book.policies(problems[0].cell) if policy != REFERENCE]
-    if not policies or not suite.look.gantt:
+def _two_runs(book: Book, suite: Suite, drawn: Problem | None, results: Results) -> Section:
+    """One instance under round-robin and under the planner that does best, or the best at all.
+
+    What earlier rows are about is run again: they do not say what happened when.
+    """
+    if drawn is None or not suite.look.gantt:
+        return Section(title="")
+    policies = [policy for policy in book.policies(drawn.cell) if policy != REFERENCE]
+    if not policies:
         return Section(title="")
     policies.sort(key=lambda policy: policy.partition("?")[0] not in PLANNERS)
-    case = problems[0].case(store)
+    case = drawn.case(results.out)
     histories = {
-        policy: fold(case.cluster, run_case(case, ready_policy(policy)).records)
+        policy: results.histories.get(policy)
+        or fold(case.cluster, run_case(case, ready_policy(policy)).records)
         for policy in (REFERENCE, policies[0])
     }
     text = (
-        f"{problems[0].label}. A bar is a call in its model's colour, or a load; a call begins "
+        f"{drawn.label}. A bar is a call in its model's colour, or a load; a call begins "
         "with fetching what its parents left on other devices."
     )
     return Section(

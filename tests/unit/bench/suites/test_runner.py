@@ -9,10 +9,11 @@ import pytest
 from tests.unit.bench.test_uses import case, stage
 
 from fate.bench.case import Case
+from fate.bench.guards import GuardError
 from fate.bench.report import Report
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import RESULTS, TIMES, code_digest
-from fate.bench.suites.runner import Jobs, earlier_results, named_policies, run_jobs
+from fate.bench.suites.runner import Jobs, Rules, earlier_results, named_policies, run_jobs
 from fate.bench.suites.solve import RunError
 from fate.domain.errors import FateError
 
@@ -104,6 +105,35 @@ def test_a_failing_policy_is_no_result(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("fate.policy.baselines.greedy.LateEft.plan", fails)
     with pytest.raises(RunError, match=r"x L3 seed 0, late-eft: the policy failed .*nonsense"):
         run(tmp_path)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rules_are_checked_and_what_is_drawn_is_kept(tmp_path: Path, processes: int) -> None:
+    """Beside the problems; histories are those of the drawn problem alone."""
+    first = problems()[0]
+    rules = Rules(policies=POLICIES, seed=0)
+    jobs = Jobs(problems=problems(), policies=POLICIES, rules=rules, drawn=first)
+    results, lines = earlier_results(tmp_path, jobs, resume=False), list[str]()
+    report = Report("x", tmp_path, lines.append, keep=True)
+    run_jobs(jobs, results, report, processes=processes, line=lambda p, _: p.label)
+    assert "rules between runs hold in 7 small ones" in "\n".join(lines)
+    makespans = {run.policy: run.makespan_s for run in results.runs.values() if run.cell == "L3"}
+    assert {name: h.makespan_s for name, h in results.histories.items()} == makespans
+
+
+def test_a_broken_rule_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said which."""
+
+    def broken(*_: Any) -> None:
+        raise GuardError("late-eft is better than the optimum")
+
+    monkeypatch.setattr("fate.bench.selfcheck.check_optimum", broken)
+    rules = Rules(policies=POLICIES, seed=0)
+    jobs = Jobs(problems=problems(), policies=POLICIES, rules=rules)
+    results = earlier_results(tmp_path, jobs, resume=False)
+    report = Report("x", tmp_path, print, keep=True)
+    with pytest.raises(RunError, match="a rule between runs is broken: late-eft is better"):
+        run_jobs(jobs, results, report, processes=1, line=lambda p, _: p.label)
 
 
 def test_policies_by_name() -> None:
