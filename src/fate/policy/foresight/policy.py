@@ -114,6 +114,8 @@ class ForesightPolicy:
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
         if incumbent is not None and kept:
             best = incumbent
+        else:
+            end_s = _end_s(whole.project(best.places)[0].finish_s)
         search = Search(
             base=best.base,
             objective_s=best.value_s,
@@ -121,7 +123,6 @@ class ForesightPolicy:
             kept=kept,
             backend=kernel.name,
         )
-        end_s = _end_s(whole.project(best.places)[0].finish_s)
         return self._finish(snapshot, best.places, end_s, search)
 
     def regrets(self, snapshot: Snapshot, plan: Plan, node: int) -> list[float]:
