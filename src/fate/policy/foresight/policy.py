@@ -4,7 +4,7 @@ A plan gives each stage a device and a turn and is worth what running it to comp
 estimates only. At every decision:
 
     1. the incumbent, the plan of the decision before, is continued and valued
-    2. when there is news, it meets what greedy rules would do with the whole DAG: late EFT,
+    2. when there is enough news, it meets what greedy rules would do with the whole DAG: late EFT,
        min-min, sufferage, idle-affinity, and a search among such rules
     3. when there are nodes that it does not know, the best so far meets itself with the frontier
        as `fate` plans it
@@ -14,14 +14,16 @@ estimates only. At every decision:
 
 News are nodes that the incumbent does not know, and its end, where that is another one than the
 decision before foresaw: then calls took longer, or less long, than estimated. The budgets of 2 and
-4 go by the share of nodes that are new, or by how far the end has moved. With `rules`, `anneal`,
-`projections` 0 and no `challenge` what is left is the best of the greedy plans.
+4 go by the share of nodes that are new, or by how far the end has moved; all go by the time there
+is (`budget`). With `rules`, `anneal`, `projections` 0 and no `challenge` what is left is the best
+of the greedy plans.
 """
 
 from collections.abc import Mapping
 from math import inf
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 
 from fate.domain.plan import Memo, Plan, Search
@@ -29,8 +31,11 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
 from fate.policy.fate.policy import FatePolicy
 from fate.policy.foresight.annealing import anneal
+from fate.policy.foresight.budget import Budget, Scene, may_ask
+from fate.policy.foresight.budget import budget as budget_of
 from fate.policy.foresight.construction import GREEDY, Construction
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
+from fate.policy.greedy import greedy_plan
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import must_first
@@ -38,33 +43,9 @@ from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Valued, Whole
 
-
-class Budget(NamedTuple):
-    """What a decision may spend: rules carried out, plans annealed, plans perturbed."""
-
-    rules: int
-    anneal: int
-    projections: int
-
-    @classmethod
-    def of(cls, options: ForesightOptions, nodes: int, share: float, kernel: str) -> "Budget":
-        """Return the budget of a decision on so many nodes, a share of which is new."""
-        part = _REFERENCE if kernel == "reference" else _COMPILED
-        anneal = min(options.anneal * nodes, options.anneal_steps // nodes)
-        return cls(
-            rules=int(min(options.rules, options.rule_steps // nodes) * share) // part.rules,
-            anneal=int(anneal * share) // part.anneal,
-            projections=min(options.projections, options.steps // nodes) // part.projections,
-        )
-
-    @property
-    def moves(self) -> int:
-        """Plans tried in all."""
-        return self.rules + self.anneal + self.projections
-
-
-#: What budgets are divided by; a projection of the reference takes a hundred times as long.
-_COMPILED, _REFERENCE = Budget(1, 1, 1), Budget(rules=30, anneal=300, projections=10)
+#: Nodes that are planned for without the compiled kernel; more of them would take a minute. Until
+#: it is there, late-EFT says where those go that are ready.
+_MOST_REFERENCE = 128
 #: An end that moves by less than this share of what is left has not moved; what is left is
 #: `_SOON_S` at least.
 _STEADY, _SOON_S = 1e-3, 1e-3
@@ -99,16 +80,21 @@ class ForesightPolicy:
         if not snapshot.frontier:
             return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
         kernel = open_kernel(snapshot, Weights(depth=0))
+        if kernel.name == "reference" and len(snapshot.model) > _MOST_REFERENCE:
+            return msgspec.structs.replace(greedy_plan(snapshot), policy=self.name)
         whole = kernel.whole(self._aims())
         incumbent, fresh, end_s = _continued(snapshot, whole, memo)
+        if incumbent is None:
+            end_s = _end_s(whole.project(whole.affinity())[0].finish_s)
         share = max(fresh, _news(snapshot, end_s, memo))
-        budget = Budget.of(self.options, len(snapshot.model), share, kernel.name)
+        scene = _scene(snapshot, share, end_s)
+        budget = budget_of(self.options, scene, kernel.name)
         draw = np.random.default_rng(snapshot.seed)
         start = [incumbent] if incumbent else []
-        if fresh or budget.rules >= len(GREEDY):
+        if incumbent is None or budget.rules >= len(GREEDY):
             start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)
         best = min(start, key=lambda candidate: candidate.value_s)
-        if self.options.challenge and fresh:
+        if self.options.challenge and fresh and may_ask(scene):
             best = self._challenged(snapshot, whole, best, memo)
         best = _searched(whole, best, budget, draw)
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
@@ -203,6 +189,13 @@ class ForesightPolicy:
             memo=Memo(orders=named, places=remembered, end_s=end_s),
             search=search,
         )
+
+
+def _scene(snapshot: Snapshot, share: float, end_s: float) -> Scene:
+    """Return what budgets depend on, with the share of nodes that is new and the end expected."""
+    devices = int((snapshot.free_at_s < inf).any(axis=1).sum())
+    nodes, left_s = len(snapshot.model), end_s - snapshot.now_s
+    return Scene(nodes, snapshot.frontier, share, devices, left_s)
 
 
 def _end_s(finish_s: list[float]) -> float:

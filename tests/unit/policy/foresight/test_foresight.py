@@ -18,9 +18,12 @@ from fate.domain.snapshot import Snapshot
 from fate.drivers.world import Truth
 from fate.policy.base import Lookahead
 from fate.policy.foresight.annealing import anneal
+from fate.policy.foresight.budget import Budget, Scene, budget, may_ask
 from fate.policy.foresight.construction import Construction
-from fate.policy.foresight.policy import Budget, ForesightPolicy
-from fate.policy.kernel.backend import open_kernel
+from fate.policy.foresight.options import ForesightOptions
+from fate.policy.foresight.policy import ForesightPolicy
+from fate.policy.greedy import greedy_plan
+from fate.policy.kernel.backend import ReferenceKernel, open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_project import Aims, Places
 from fate.policy.kernel.reference_rolled import LATE_EFT
@@ -97,8 +100,7 @@ def test_the_same_snapshot_gives_the_same_plan() -> None:
 
 def test_nodes_that_are_new_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All are new at first, none is when the plan is remembered."""
-    whole = Budget(1, 1, 1)  # whichever kernel plans
-    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", whole)
+    monkeypatch.setattr("fate.policy.foresight.budget._PARTS", {})  # whichever kernel plans
     snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
     policy = ForesightPolicy(rules=3, anneal=400, projections=7)
     plan = policy.plan(snapshot, None)
@@ -108,7 +110,7 @@ def test_nodes_that_are_new_are_searched_for_once(monkeypatch: pytest.MonkeyPatc
 
 def test_a_plan_whose_end_has_moved_is_searched_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was to end later by a tenth of what is left: as if one node in ten were new."""
-    monkeypatch.setattr("fate.policy.foresight.policy._REFERENCE", Budget(1, 1, 1))
+    monkeypatch.setattr("fate.policy.foresight.budget._PARTS", {})
     snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
     policy = ForesightPolicy(rules=0, anneal=400, projections=7, challenge=False)
     memo = policy.plan(snapshot, None).memo
@@ -118,6 +120,35 @@ def test_a_plan_whose_end_has_moved_is_searched_in_part(monkeypatch: pytest.Monk
     assert policy.plan(snapshot, late).search.moves == pytest.approx(7 + 0.1 * 1_200, abs=1)
     steady = replace(memo, end_s=memo.end_s - 1e-4 * left_s)
     assert policy.plan(snapshot, steady).search.moves == 7
+
+
+def test_searching_takes_a_share_of_the_time_there_is() -> None:
+    """By hand: a hundredth of what two devices work in a second is 20 ms, a projection takes 40 us.
+
+    New nodes have that for rules of half a millisecond each (a fifth) and annealing, every decision
+    a fiftieth of it (twice the mean of a hundred). Where an hour is left the options decide.
+    """
+    options = ForesightOptions()
+    new = Scene(nodes=100, ready=60, share=1.0, devices=2, left_s=1.0)
+    assert budget(options, new, "compiled") == Budget(rules=8, anneal=400, projections=10)
+    assert budget(options, new, "reference") == Budget(rules=0, anneal=1, projections=1)
+    known = new._replace(share=0.1)
+    assert budget(options, known, "compiled") == Budget(rules=0, anneal=40, projections=10)
+    hour = new._replace(left_s=3_600.0)
+    assert budget(options, hour, "compiled") == Budget(rules=160, anneal=24_000, projections=100)
+    assert budget(options, new._replace(left_s=-1.0), "compiled").moves == 0
+    # 2 ms, and 60 x 60 pairs on two devices: 6.3 ms of 20
+    assert may_ask(new) and not may_ask(new._replace(share=0.3))
+
+
+def test_large_graphs_wait_for_the_compiled_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan in plain Python would take a minute: meanwhile it is late-EFT's."""
+    monkeypatch.setattr("fate.policy.foresight.policy._MOST_REFERENCE", 1)
+    monkeypatch.setattr("fate.policy.kernel.backend._Active.kernel", ReferenceKernel)
+    snapshot = make_snapshot([Node(), Node(model=1)], [Box(), Box()], [Kind(), Kind()])
+    plan = ForesightPolicy().plan(snapshot, None)
+    assert (plan.policy, plan.orders) == ("foresight", greedy_plan(snapshot).orders)
+    assert plan.search.moves == 0 and plan.memo is None
 
 
 def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
