@@ -50,7 +50,7 @@ def compiling() -> bool:
 def wait(tell: Callable[[str], object] | None = None) -> None:
     """Wait until none is; `tell` is given a line where that may take a minute."""
     if tell is not None and compiling():
-        tell("compiling the planner's kernel, once: up to a minute; Ctrl-C skips it\n")
+        tell("compiling the planner's kernel, once: a minute or two; Ctrl-C skips it\n")
     for each in _begun:
         each.thread.join()
 

@@ -226,7 +226,7 @@ def warm(cache_dir: str, *, whole: bool = False) -> str:
 
     With `whole` also what plans the whole visible DAG; else that is compiled on its first use.
 
-    Takes most of a minute of one core on a new machine, a second or two later on. Whatever goes
+    Takes a minute or two of one core on a new machine, a second or two later on. Whatever goes
     wrong, the reference stays in use and `status` says why.
     """
     try:
