@@ -20,6 +20,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
         lookahead_depth: generations of waiting stages a policy sees.
         lookahead_max: bound on waiting stages in a snapshot.
         visible_max: bound on all stages in the snapshot of a policy that wants to see all.
+        ready_max: ready chunks up to which it does see all; of more it sees so many, and the
+            generations below them that the others see too.
         park: keep KV states that would be lost: save them before a model is unloaded and restore
             them with its next load; copy a sequence before a prompt overwrites part of it.
         move: bring KV states from other devices where that is quicker than computing them.
@@ -48,6 +50,7 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     lookahead_depth: int = 3
     lookahead_max: int = 256
     visible_max: int = 1024
+    ready_max: int = 384
     park: bool = True
     move: bool = True
     prefetch: bool = False

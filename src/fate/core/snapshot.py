@@ -130,12 +130,15 @@ class SnapshotBuilder:
         Waiting work is estimated when it is first looked at, and its prompt takes its place in the
         table of paths then; what devices hold has been work before.
         """
+        if lookahead == "none":
+            return
         frontier = self._frontier(lookahead, now_s, whole=whole_frontier)
+        lookahead = self._possible(lookahead, whole=whole_frontier)
         names = [ready.chunk.instance for ready in frontier]
         if lookahead == "all":
             owners = [self._lifecycle.instances[name] for name in names]
             add_waiting(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
-        elif lookahead == "near":  # chunks of one instance look at the same stages
+        else:  # chunks of one instance look at the same stages
             owners = [self._lifecycle.instances[name] for name in dict.fromkeys(names)]
             look_near(Nodes(frontier, owners, [], [], []), self._lifecycle, self._options)
 
@@ -144,6 +147,7 @@ class SnapshotBuilder:
     ) -> Nodes:
         """The frontier and what is ahead of it."""
         nodes = ready_nodes(self._frontier(lookahead, now_s, whole=whole), self._lifecycle)
+        lookahead = self._possible(lookahead, whole=whole)
         if lookahead == "all":
             look_everywhere(nodes, self._lifecycle, running, self._options, now_s)
         elif lookahead == "near":
@@ -153,8 +157,13 @@ class SnapshotBuilder:
     def _frontier(self, lookahead: Lookahead, now_s: float, *, whole: bool) -> list[ReadyChunk]:
         """What is ready, bounded unless the policy wants all of it."""
         pool = self._lifecycle.pool
-        bound = self._options.visible_max if lookahead == "all" else self._bound
+        bound = self._options.ready_max if lookahead == "all" else self._bound
         return pool.frontier(len(pool) if whole else bound, now_s)
+
+    def _possible(self, lookahead: Lookahead, *, whole: bool) -> Lookahead:
+        """Not all that waits can be shown where its parents are ready and are not shown."""
+        many = len(self._lifecycle.pool) > self._options.ready_max and not whole
+        return "near" if lookahead == "all" and many else lookahead
 
     def _prefixes(self, works: list[Work], rows: list[int]) -> dict[str, Any]:
         """Path nodes of prompts and contents, and which of them caches of blocks hold."""

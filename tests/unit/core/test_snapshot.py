@@ -187,6 +187,21 @@ def test_rules_see_the_frontier_alone(shown: Lookahead) -> None:
     assert snapshot.transfer_s[:ready].tolist() == near.transfer_s[:ready].tolist()
 
 
+def test_of_many_ready_chunks_some_are_shown_with_what_is_below_them() -> None:
+    """A stage whose ready parents are not all in view would seem to be free of them."""
+    hand = ByHand()
+    hand.submit(*[chain(f"w{n}", "ABC") for n in range(4)])
+    core, shown = hand.core, dict[int, set[str]]()
+    for most in (3, 4):
+        options = SchedulerOptions(ready_max=most, lookahead_depth=1)
+        maker = SnapshotBuilder(core.lifecycle, core.fleet, options, 0)
+        snapshot = maker.build(1, hand.now_s, whole_frontier=False, lookahead="all")
+        assert snapshot.frontier == most
+        shown[most] = {name.partition("/")[2] for name in snapshot.node_names}
+        maker.look(hand.now_s, whole_frontier=False, lookahead="all")
+    assert shown == {3: {"s0", "s1"}, 4: {"s0", "s1", "s2"}}
+
+
 def test_the_lookahead_is_bounded() -> None:
     """In depth and in number, whatever waits behind the frontier."""
     deep = ByHand(lookahead_depth=2)
