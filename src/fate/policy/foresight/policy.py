@@ -36,7 +36,7 @@ from fate.policy.foresight.budget import budget as budget_of
 from fate.policy.foresight.construction import GREEDY, Construction
 from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_options
 from fate.policy.greedy import greedy_plan
-from fate.policy.kernel.backend import open_kernel
+from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference_plans import must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
@@ -80,7 +80,7 @@ class ForesightPolicy:
         if not snapshot.frontier:
             return Plan(policy=self.name, orders=((),) * snapshot.devices, memo=memo)
         kernel = open_kernel(snapshot, Weights(depth=0))
-        if kernel.name == "reference" and len(snapshot.model) > _MOST_REFERENCE:
+        if _takes_long(snapshot, kernel):
             return msgspec.structs.replace(greedy_plan(snapshot), policy=self.name)
         whole = kernel.whole(self._aims())
         incumbent, fresh, end_s = _continued(snapshot, whole, memo)
@@ -115,13 +115,16 @@ class ForesightPolicy:
         """Return [D] seconds of its objective that all else loses with a node on each device.
 
         The node keeps its turn; that it ends later there itself is not part of it. Nothing where a
-        plan is not this policy's, or left the node out.
+        plan is not this policy's, or left the node out, or where that would take long.
         """
+        kernel = open_kernel(snapshot, Weights(depth=0))
         chunk = snapshot.chunks[node]
         home = next((d for d, order in enumerate(plan.orders) if chunk in order), None)
-        whole = open_kernel(snapshot, Weights(depth=0)).whole(self._aims())
+        if home is None or _takes_long(snapshot, kernel):
+            return []
+        whole = kernel.whole(self._aims())
         own, _, _ = _continued(snapshot, whole, plan.memo)
-        if own is None or home is None:
+        if own is None:
             return []
 
         def carried_out(device: int) -> tuple[float, float]:
@@ -189,6 +192,11 @@ class ForesightPolicy:
             memo=Memo(orders=named, places=remembered, end_s=end_s),
             search=search,
         )
+
+
+def _takes_long(snapshot: Snapshot, kernel: Kernel) -> bool:
+    """Whether there are more nodes than plain Python should carry out."""
+    return kernel.name == "reference" and len(snapshot.model) > _MOST_REFERENCE
 
 
 def _scene(snapshot: Snapshot, share: float, end_s: float) -> Scene:

@@ -149,6 +149,8 @@ def test_large_graphs_wait_for_the_compiled_kernel(monkeypatch: pytest.MonkeyPat
     plan = ForesightPolicy().plan(snapshot, None)
     assert (plan.policy, plan.orders) == ("foresight", greedy_plan(snapshot).orders)
     assert plan.search.moves == 0 and plan.memo is None
+    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 1)))
+    assert ForesightPolicy().regrets(snapshot, replace(plan, memo=memo), 0) == []
 
 
 def test_annealing_never_loses_and_tells_what_its_plan_is_worth() -> None:
