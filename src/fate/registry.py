@@ -52,7 +52,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "max-min": "fate.policy.baselines.batch_mode:max_min",
         "max-min-state": "fate.policy.baselines.batch_mode:max_min_state",
         "min-min": "fate.policy.baselines.batch_mode:min_min",
-        "min-min-state": "fate.policy.baselines.batch_mode:MinMinState",
+        "min-min-state": "fate.policy.baselines.batch_mode:min_min_state",
         "parrot": "fate.policy.baselines.parrot:parrot",
         "parrot-late": "fate.policy.baselines.parrot:parrot_late",
         "peft": "fate.policy.baselines.classical:peft",

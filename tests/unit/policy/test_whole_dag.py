@@ -11,7 +11,6 @@ from tests.strategies import Box, Kind, Node, make_snapshot, snapshots
 from fate.domain.graph import Chunk
 from fate.domain.plan import Memo
 from fate.domain.snapshot import Snapshot
-from fate.policy.baselines.batch_mode import BatchMode, MinMinState
 from fate.policy.baselines.classical import cpop, heft, heft_state, peft, peft_state
 from fate.policy.board import Board
 from fate.policy.dag import Dag, Rule, parents_of, transfer_seconds
@@ -21,7 +20,6 @@ from fate.policy.dag import peft as peft_rule
 from fate.policy.kernel.problem import Weights, plain
 from fate.policy.kernel.reference import work_seconds
 from fate.policy.lines import BlindLines
-from fate.policy.measures import StateFinish
 from fate.policy.whole_dag import DagPolicy, dag_of, work_table
 
 
@@ -136,13 +134,6 @@ def test_the_table_of_work_is_that_of_the_kernel(snapshot: Snapshot) -> None:
                 assert seconds == pytest.approx(work_seconds(p, node, device, 0.0))
             else:
                 assert seconds == float("inf")
-
-
-@given(snapshot=snapshots())
-def test_min_min_by_the_kernel_is_min_min(snapshot: Snapshot) -> None:
-    """The kernel's plan is that of the rule as `BatchMode` has it."""
-    by_hand = BatchMode(name="min-min-state", urgency=lambda s: -s[0], finish=StateFinish)
-    assert MinMinState().plan(snapshot, None).orders == by_hand.plan(snapshot, None).orders
 
 
 def test_a_graph_with_a_thousand_stages_is_bound_at_once() -> None:

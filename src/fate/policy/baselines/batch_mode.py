@@ -16,8 +16,8 @@ from fate.policy.base import Lookahead
 from fate.policy.kernel.backend import open_kernel
 from fate.policy.kernel.problem import Plain, Weights, plain
 from fate.policy.kernel.reference import Orders
-from fate.policy.kernel.reference_plans import MIN_MIN
-from fate.policy.measures import Finish, StateFinish
+from fate.policy.kernel.reference_plans import MAX_MIN, MIN_MIN, SUFFERAGE, Rule
+from fate.policy.measures import Finish
 
 #: Returns how urgent a chunk is, given its end on every device, soonest first [s].
 Urgency = Callable[[list[float]], float]
@@ -38,27 +38,25 @@ def _suffers(ends_s: list[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchMode:
-    """Place the most urgent chunk where it ends first, behind what is placed before it."""
+    """Place the most urgent chunk where it ends first, behind what is placed before it.
+
+    The state that chunks leave behind is not seen.
+    """
 
     name: str
     urgency: Urgency
-    finish: type[Finish | StateFinish]
 
     eager = False
+    inline = True
     lookahead: Lookahead = "none"
-
-    @property
-    def inline(self) -> bool:
-        """Replaying the state for every pair, again after every choice, takes milliseconds."""
-        return self.finish is Finish
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Build lists for every device, busy ones too."""
         del memo
         p = plain(snapshot, Weights(depth=0), lookahead=False)
-        return _named(self.name, snapshot, self._orders(p, self.finish(snapshot, p, 0)), "")
+        return _named(self.name, snapshot, self._orders(p, Finish(snapshot, p, 0)), "")
 
-    def _orders(self, p: Plain, finish: Finish | StateFinish) -> Orders:
+    def _orders(self, p: Plain, finish: Finish) -> Orders:
         orders = [list[int]() for _ in range(p.devices)]
         ends = {
             node: [finish.end_s(node, d) for d in range(p.devices)] for node in range(p.frontier)
@@ -93,25 +91,24 @@ def _named(name: str, snapshot: Snapshot, orders: Orders, backend: str) -> Plan:
     )
 
 
-class MinMinState:
-    """Place first what ends first, loads and hits included.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchModeState:
+    """The same rules under the state that the lists leave behind, which the kernel has."""
 
-    Source: as `min_min`. Rule: as there. Deviations: finish times include loads, evictions and
-    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
-    """
+    name: str
+    rule: Rule
 
-    name = "min-min-state"
     eager = False
     inline = False
     lookahead: Lookahead = "none"
 
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
-        """Build lists for every device, busy ones too; the kernel has the rule."""
+        """Build lists for every device, busy ones too."""
         del memo
         if not snapshot.frontier:
             return _named(self.name, snapshot, [[] for _ in range(snapshot.devices)], "")
         kernel = open_kernel(snapshot, Weights(depth=0))
-        return _named(self.name, snapshot, kernel.greedy(MIN_MIN), kernel.name)
+        return _named(self.name, snapshot, kernel.greedy(self.rule), kernel.name)
 
 
 def min_min() -> BatchMode:
@@ -123,7 +120,7 @@ def min_min() -> BatchMode:
     Deviations: mapping events are those of the core, in place of regular intervals; of more ready
     chunks than a frontier holds, those in the frontier.
     """
-    return BatchMode(name="min-min", urgency=_soonest, finish=Finish)
+    return BatchMode(name="min-min", urgency=_soonest)
 
 
 def max_min() -> BatchMode:
@@ -132,7 +129,7 @@ def max_min() -> BatchMode:
     Source: as `min_min`. Rule: of all ready chunks the one whose earliest finish is latest, on
     that device; lower index among equals; otherwise as `min_min`. Deviations: as `min_min`.
     """
-    return BatchMode(name="max-min", urgency=_latest, finish=Finish)
+    return BatchMode(name="max-min", urgency=_latest)
 
 
 def sufferage() -> BatchMode:
@@ -143,22 +140,31 @@ def sufferage() -> BatchMode:
     otherwise as `min_min`. Deviations: one chunk is placed at a time, where the original lets
     chunks contend for each machine in rounds; otherwise as `min_min`.
     """
-    return BatchMode(name="sufferage", urgency=_suffers, finish=Finish)
+    return BatchMode(name="sufferage", urgency=_suffers)
 
 
-def max_min_state() -> BatchMode:
+def min_min_state() -> BatchModeState:
+    """Place first what ends first, loads and hits included.
+
+    Source: as `min_min`. Rule: as there. Deviations: finish times include loads, evictions and
+    cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
+    """
+    return BatchModeState(name="min-min-state", rule=MIN_MIN)
+
+
+def max_min_state() -> BatchModeState:
     """Place first what ends last even on its best device, loads and hits included.
 
     Source: as `max_min`. Rule: as there. Deviations: finish times include loads, evictions and
     cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
     """
-    return BatchMode(name="max-min-state", urgency=_latest, finish=StateFinish)
+    return BatchModeState(name="max-min-state", rule=MAX_MIN)
 
 
-def sufferage_state() -> BatchMode:
+def sufferage_state() -> BatchModeState:
     """Place first what loses most when it does not get its best device, loads and hits included.
 
     Source: as `sufferage`. Rule: as there. Deviations: finish times include loads, evictions and
     cached prefixes under the state that the lists leave behind, which is ours; otherwise as there.
     """
-    return BatchMode(name="sufferage-state", urgency=_suffers, finish=StateFinish)
+    return BatchModeState(name="sufferage-state", rule=SUFFERAGE)

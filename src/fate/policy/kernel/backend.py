@@ -45,7 +45,7 @@ class Kernel(Protocol):
         ...
 
     def greedy(self, rule: Rule) -> Orders:
-        """Return a greedy plan; MIN_MIN counts the horizon, the others do not."""
+        """Return a greedy plan; EFT and IDLE_AFFINITY do not count the horizon, the others do."""
         ...
 
     def extend(self, orders: Orders) -> Orders:
@@ -88,8 +88,8 @@ class ReferenceKernel:
 
     def greedy(self, rule: Rule) -> Orders:
         """See `Kernel.greedy`."""
-        uses_future = rule == reference_plans.MIN_MIN
-        future = self.future if uses_future else reference_plans.no_future(self._plain)
+        blind = rule in (reference_plans.EFT, reference_plans.IDLE_AFFINITY)
+        future = reference_plans.no_future(self._plain) if blind else self.future
         return reference_plans.greedy(self._plain, future, rule)
 
     def extend(self, orders: Orders) -> Orders:
@@ -146,10 +146,10 @@ class CompiledKernel:
 
     def greedy(self, rule: Rule) -> Orders:
         """See `Kernel.greedy`."""
-        if rule == reference_plans.MIN_MIN:
-            return _unpack(*self._plans.min_min(self._problem, self._future_array()))
         if rule == reference_plans.IDLE_AFFINITY:
             return _unpack(*self._plans.idle_affinity(self._problem))
+        if rule != reference_plans.EFT:
+            return _unpack(*self._plans.batch_mode(self._problem, self._future_array(), rule))
         nothing, lengths = self._pack([[] for _ in range(self._problem.slots.shape[0])])
         future = np.zeros(self._problem.cells.shape[:2])
         return _unpack(*self._plans.extend(self._problem, nothing, lengths, future))

@@ -4,7 +4,7 @@ import numpy as np
 
 from fate.domain.snapshot import F64, I64
 from fate.policy.kernel.compiled import appraise, prefill, run, work_seconds
-from fate.policy.kernel.compiled_state import INF, State, fresh_state, jit, within
+from fate.policy.kernel.compiled_state import INF, State, fresh_state, inline, jit, within
 from fate.policy.kernel.problem import (
     ELIGIBLE,
     FIRST,
@@ -15,6 +15,7 @@ from fate.policy.kernel.problem import (
     TAIL,
     Problem,
 )
+from fate.policy.kernel.reference_plans import MAX_MIN, SUFFERAGE, Rule
 
 
 @within
@@ -114,20 +115,38 @@ def extend(p: Problem, given: I64, counts: I64, future: F64) -> tuple[I64, I64]:
     return orders, lengths
 
 
+@inline
+def _urgency(rule: Rule, first_s: float, second_s: float) -> float:
+    if rule == SUFFERAGE:
+        return second_s - first_s
+    return first_s if rule == MAX_MIN else -first_s
+
+
 @within
-def _least(p: Problem, ends: F64, home: I64) -> tuple[int, int]:
-    best_s, best, where = INF, -1, -1
+def _most_urgent(p: Problem, ends: F64, home: I64, rule: Rule) -> tuple[int, int]:
+    most, best, where = -INF, -1, -1
     for node in range(p.frontier):
         if home[node] >= 0:
             continue
+        first_s, second_s, soonest = INF, INF, -1
         for device in range(ends.shape[1]):
-            if ends[node, device] < best_s and may_hold(p, home, node, device):
-                best_s, best, where = ends[node, device], node, device
+            end_s = ends[node, device]
+            if not end_s < second_s or not may_hold(p, home, node, device):
+                continue
+            if end_s < first_s:
+                first_s, second_s, soonest = end_s, first_s, device
+            else:
+                second_s = end_s
+        if soonest < 0:
+            continue
+        urgency = _urgency(rule, first_s, second_s)
+        if urgency > most:
+            most, best, where = urgency, node, soonest
     return best, where
 
 
 @jit
-def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
+def batch_mode(p: Problem, future: F64, rule: Rule) -> tuple[I64, I64]:
     """See `reference_plans.greedy`."""
     devices, s = p.rates.shape[0], fresh_state(p)
     orders, lengths = np.full((devices, p.frontier), -1), np.zeros(devices, np.int64)
@@ -136,7 +155,7 @@ def min_min(p: Problem, future: F64) -> tuple[I64, I64]:
         for device in range(devices):
             ends[node, device] = appraise(p, s, device, node).finish_s + future[node, device]
     while True:
-        best, where = _least(p, ends, home)
+        best, where = _most_urgent(p, ends, home, rule)
         if best < 0:
             return orders, lengths
         run(p, s, where, best)

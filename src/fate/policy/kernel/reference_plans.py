@@ -21,6 +21,8 @@ Rule: TypeAlias = int
 EFT: Final[Rule] = 0
 MIN_MIN: Final[Rule] = 1
 IDLE_AFFINITY: Final[Rule] = 2
+MAX_MIN: Final[Rule] = 3
+SUFFERAGE: Final[Rule] = 4
 
 #: (latest end, other cost) of every device.
 Values: TypeAlias = list[tuple[float, float]]
@@ -79,13 +81,15 @@ def may_hold(p: Plain, home: list[int], node: int, device: int) -> bool:
 def greedy(p: Plain, future: Future, rule: Rule) -> Orders:
     """Return a plan built call by call, over all devices, busy ones too.
 
-    EFT: calls in rank order, each where it ends first. MIN_MIN: the pair that ends first of all.
-    IDLE_AFFINITY: the device that is free first takes the call with the least to load, gather
-    and prefill. Horizon regret counts as seconds in the first two.
+    EFT: calls in rank order, each where it ends first. IDLE_AFFINITY: the device that is free first
+    takes the call with the least to load, gather and prefill. The others put the most urgent call
+    where it ends first: MIN_MIN the one that ends first there, MAX_MIN the one that ends last,
+    SUFFERAGE the one that would end later by most on its second best device. Horizon regret
+    counts as seconds in all but IDLE_AFFINITY.
     """
     if rule == EFT:
         return extend(p, [[] for _ in range(p.devices)], future)
-    return _min_min(p, future) if rule == MIN_MIN else _idle_affinity(p)
+    return _idle_affinity(p) if rule == IDLE_AFFINITY else _batch_mode(p, future, rule)
 
 
 def _put(p: Plain, bench: Bench, device: int, node: int) -> bool:
@@ -126,17 +130,17 @@ def extend(p: Plain, given: Orders, future: Future) -> Orders:
     return orders
 
 
-def _min_min(p: Plain, future: Future) -> Orders:
+def _batch_mode(p: Plain, future: Future, rule: Rule) -> Orders:
     state, orders = benches(p), [list[int]() for _ in range(p.devices)]
     home = [-1] * p.frontier
     left = list(range(p.frontier))
     ends = [[_end(p, state[d], d, n, future) for d in range(p.devices)] for n in left]
     while True:
-        best_s, best, where = inf, -1, -1
+        most, best, where = -inf, -1, -1
         for node in left:
-            for device in range(p.devices):
-                if ends[node][device] < best_s and may_hold(p, home, node, device):
-                    best_s, best, where = ends[node][device], node, device
+            first_s, second_s, device = _two_best(p, home, node, ends[node])
+            if device >= 0 and _urgency(rule, first_s, second_s) > most:
+                most, best, where = _urgency(rule, first_s, second_s), node, device
         if best < 0:
             return orders
         _put(p, state[where], where, best)
@@ -145,6 +149,26 @@ def _min_min(p: Plain, future: Future) -> Orders:
         left.remove(best)
         for node in left:
             ends[node][where] = _end(p, state[where], where, node, future)
+
+
+def _two_best(p: Plain, home: list[int], node: int, ends: list[float]) -> tuple[float, float, int]:
+    """Return a call's earliest end, its second earliest, and the device of the first (-1: none)."""
+    first_s, second_s, best = inf, inf, -1
+    for device, end_s in enumerate(ends):
+        if not end_s < second_s or not may_hold(p, home, node, device):
+            continue
+        if end_s < first_s:
+            first_s, second_s, best = end_s, first_s, device
+        else:
+            second_s = end_s
+    return first_s, second_s, best
+
+
+def _urgency(rule: Rule, first_s: float, second_s: float) -> float:
+    """Return how urgent a call is, given its two earliest ends [s]."""
+    if rule == SUFFERAGE:
+        return second_s - first_s
+    return first_s if rule == MAX_MIN else -first_s
 
 
 def _end(p: Plain, bench: Bench, device: int, node: int, future: Future) -> float:

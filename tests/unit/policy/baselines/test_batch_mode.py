@@ -4,9 +4,26 @@ As in `test_baselines`: a load takes 10 s, a call 1 s and .1 s for each token of
 model fits at a time. Device 0 holds A, device 1 holds B, both are idle.
 """
 
+from math import inf
+
 import pytest
-from tests.strategies import Box, Node
+from hypothesis import given
+from tests.strategies import Box, Node, snapshots
 from tests.unit.policy.baselines.test_baselines import A, B, ready, step
+
+from fate.domain.snapshot import Snapshot
+from fate.policy.baselines.batch_mode import (
+    BatchModeState,
+    Urgency,
+    max_min,
+    max_min_state,
+    min_min,
+    min_min_state,
+    sufferage,
+    sufferage_state,
+)
+from fate.policy.kernel.problem import Weights, plain
+from fate.policy.measures import StateFinish
 
 DEVICES = (Box(resident={A: (-1, -1)}), Box(resident={B: (-1, -1)}))
 
@@ -65,3 +82,42 @@ def test_what_cannot_run_is_left_out(name: str) -> None:
     nodes[0].eligible = (0, 0)
     nodes[1].eligible = (1, 0)
     assert step(name, nodes, DEVICES)[0] == [[2], []]
+
+
+def by_hand(snapshot: Snapshot, urgency: Urgency) -> list[list[int]]:
+    """Return the lists of a rule, every end worked out anew before every choice."""
+    p = plain(snapshot, Weights(depth=0))
+    finish = StateFinish(snapshot, p, 0)
+    left, orders = list(range(p.frontier)), [list[int]() for _ in range(p.devices)]
+    while True:
+        ends = {node: [finish.end_s(node, d) for d in range(p.devices)] for node in left}
+        possible = {node: sorted(e for e in row if e < inf) for node, row in ends.items()}
+        urgent = max(
+            (node for node in left if possible[node]),
+            key=lambda node: (urgency(possible[node]), -node),
+            default=None,
+        )
+        if urgent is None:
+            return orders
+        device = ends[urgent].index(min(ends[urgent]))
+        finish.place(urgent, device)
+        orders[device].append(urgent)
+        left.remove(urgent)
+
+
+@pytest.mark.parametrize(
+    ("policy", "urgency"),
+    [
+        (min_min_state(), min_min().urgency),
+        (max_min_state(), max_min().urgency),
+        (sufferage_state(), sufferage().urgency),
+    ],
+    ids=["min-min", "max-min", "sufferage"],
+)
+@given(snapshot=snapshots())
+def test_the_rules_of_the_kernel_are_those_without_it(
+    policy: BatchModeState, urgency: Urgency, snapshot: Snapshot
+) -> None:
+    """Under the state the same call is the most urgent as by the rule as published."""
+    expected = [[snapshot.chunks[node] for node in order] for order in by_hand(snapshot, urgency)]
+    assert [list(order) for order in policy.plan(snapshot, None).orders] == expected

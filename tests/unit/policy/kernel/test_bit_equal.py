@@ -10,7 +10,14 @@ from fate.domain.snapshot import Snapshot
 from fate.policy.kernel import backend
 from fate.policy.kernel.backend import CompiledKernel, ReferenceKernel
 from fate.policy.kernel.problem import UNLIMITED, Weights
-from fate.policy.kernel.reference_plans import EFT, IDLE_AFFINITY, MIN_MIN, must_first
+from fate.policy.kernel.reference_plans import (
+    EFT,
+    IDLE_AFFINITY,
+    MAX_MIN,
+    MIN_MIN,
+    SUFFERAGE,
+    must_first,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +51,7 @@ def test_both_kernels_give_the_same_bits(snapshot: Snapshot, chosen: Weights, se
     plain, fast = ReferenceKernel(snapshot, chosen), CompiledKernel(snapshot, chosen)
     assert plain.future == fast.future
     moves = np.random.default_rng(seed).integers(0, 2**31, (60, 4))
-    for rule in (EFT, MIN_MIN, IDLE_AFFINITY):
+    for rule in (EFT, MIN_MIN, MAX_MIN, SUFFERAGE, IDLE_AFFINITY):
         orders = plain.greedy(rule)
         assert fast.greedy(rule) == orders
         assert fast.replay(orders) == plain.replay(orders)

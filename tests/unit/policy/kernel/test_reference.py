@@ -19,7 +19,9 @@ from fate.policy.kernel.reference_horizon import horizon
 from fate.policy.kernel.reference_plans import (
     EFT,
     IDLE_AFFINITY,
+    MAX_MIN,
     MIN_MIN,
+    SUFFERAGE,
     extend,
     greedy,
     local_search,
@@ -112,7 +114,7 @@ def test_a_device_without_slots_runs_nothing() -> None:
     assert greedy(p, no_future(p), EFT) == [[], [0]]
 
 
-@pytest.mark.parametrize("rule", [EFT, MIN_MIN, IDLE_AFFINITY])
+@pytest.mark.parametrize("rule", [EFT, MIN_MIN, MAX_MIN, SUFFERAGE, IDLE_AFFINITY])
 def test_greedy_plans_place_every_call_that_can_run(rule: int) -> None:
     """Models 0 and 1 fit, model 2 fits nowhere."""
     kinds = [Kind(), Kind(), Kind(bytes=500)]
