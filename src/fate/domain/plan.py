@@ -10,15 +10,16 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `orders` repeats the orders the policy decided on, `cursor` is where a policy that takes turns
     goes on, `ahead` what a policy that plans whole workflows has laid down for each device:
-    numbers of instances, waiting ones too, in the order in which they are to run, `places` the
-    (name, device) of every node that one which searches all of them planned for, in turn, and
-    `end_s` when the last of them was to end.
+    numbers of instances, waiting ones too, in the order in which they are to run. One that searches
+    all nodes keeps the `nodes` it planned for by name, in turn, the `devices` of each, and `end_s`
+    when the last of them was to end; names and devices lie apart since that is read back faster.
     """
 
     orders: tuple[tuple[Chunk, ...], ...] = ()
     cursor: int = 0
     ahead: tuple[tuple[int, ...], ...] = ()
-    places: tuple[tuple[str, int], ...] = ()
+    nodes: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()
     end_s: float = 0.0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from fate.domain.errors import FateError
 
 #: Version of the tables below; a file of another version is refused, never guessed at.
-SCHEMA = 3
+SCHEMA = 4
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;

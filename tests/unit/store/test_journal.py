@@ -131,7 +131,7 @@ def test_uncommitted_work_is_lost_whole(journal: Journal, records: list[Record])
 
 def test_long_records_are_squeezed_and_damaged_ones_named(journal: Journal) -> None:
     """What a plan remembers names every stage; half a body is said to be none."""
-    memo = Memo(places=tuple((f"w/stage-{n}", n % 2) for n in range(1_000)))
+    memo = Memo(nodes=tuple(f"w/stage-{n}" for n in range(1_000)), devices=(0, 1) * 500)
     plan = Plan(policy="foresight", orders=((), ()), memo=memo)
     record = Record(at_s=1.0, events=(Planned(version=1, plan=plan),))
     journal.append(record)
@@ -185,7 +185,7 @@ def test_files_that_are_no_run_are_refused_in_one_line(tmp_path: Path, header: H
     for path, problem in (
         (tmp_path / "missing", "no such run file"),
         (foreign, "not a run file"),
-        (empty, "run format 0, this version of fate reads 3"),
+        (empty, "run format 0, this version of fate reads 4"),
     ):
         with pytest.raises(StoreError, match=problem) as error:
             Journal.open(path)

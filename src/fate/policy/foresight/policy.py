@@ -26,6 +26,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 import numpy as np
 
+from fate.domain.graph import Chunk
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
@@ -38,6 +39,7 @@ from fate.policy.foresight.options import OBJECTIVES, ForesightOptions, read_opt
 from fate.policy.greedy import greedy_plan
 from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights
+from fate.policy.kernel.reference import Orders
 from fate.policy.kernel.reference_plans import must_first
 from fate.policy.kernel.reference_project import ANY, Aims, Places
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
@@ -95,7 +97,7 @@ class ForesightPolicy:
             start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)
         best = min(start, key=lambda candidate: candidate.value_s)
         if self.options.challenge and fresh and may_ask(scene):
-            best = self._challenged(snapshot, whole, best, memo)
+            best = self._challenged(snapshot, whole, best, incumbent)
         best = _searched(whole, best, budget, draw)
         kept = incumbent is not None and not self._worth_changing(incumbent, best)
         if incumbent is not None and kept:
@@ -145,14 +147,14 @@ class ForesightPolicy:
         return Aims(self.options.mean, self.options.tail)
 
     def _challenged(
-        self, snapshot: Snapshot, whole: Whole, best: _Candidate, memo: Memo | None
+        self, snapshot: Snapshot, whole: Whole, best: _Candidate, incumbent: _Candidate | None
     ) -> _Candidate:
         """Return the better of a plan and the same with the frontier as `fate` plans it.
 
         The frontier's nodes keep their turns among the others, in the order of `fate`.
         """
-        before = Memo(orders=memo.orders) if memo else None
-        orders = self._fate.plan(snapshot, before).orders
+        before = _named(snapshot, _ready(snapshot, incumbent.places)) if incumbent else None
+        orders = self._fate.plan(snapshot, Memo(orders=before) if before else None).orders
         row = {chunk: node for node, chunk in enumerate(snapshot.chunks)}
         device, turn = list(best.places.device), list(best.places.turn)
         order = sorted(
@@ -174,24 +176,15 @@ class ForesightPolicy:
         return gain_s >= self.options.margin * incumbent.value_s
 
     def _finish(self, snapshot: Snapshot, places: Places, end_s: float, search: Search) -> Plan:
-        order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
-        orders: list[list[int]] = [[] for _ in range(snapshot.devices)]
-        for node in order:
-            if node < snapshot.frontier and places.device[node] != ANY:
-                orders[places.device[node]].append(node)
-        orders = must_first(snapshot.must_start.tolist(), orders)
-        named = tuple(tuple(snapshot.chunks[node] for node in one) for one in orders)
-        remembered = tuple(
-            (snapshot.node_names[node], places.device[node])
-            for node in order
-            if places.device[node] != ANY
+        orders = must_first(snapshot.must_start.tolist(), _ready(snapshot, places))
+        placed = [node for node in _in_turn(places) if places.device[node] != ANY]
+        memo = Memo(
+            nodes=tuple([snapshot.node_names[node] for node in placed]),
+            devices=tuple([places.device[node] for node in placed]),
+            end_s=end_s,
         )
-        return Plan(
-            policy=self.name,
-            orders=named,
-            memo=Memo(orders=named, places=remembered, end_s=end_s),
-            search=search,
-        )
+        orders = _named(snapshot, orders)
+        return Plan(policy=self.name, orders=orders, memo=memo, search=search)
 
 
 def _takes_long(snapshot: Snapshot, kernel: Kernel) -> bool:
@@ -204,6 +197,23 @@ def _scene(snapshot: Snapshot, share: float, end_s: float) -> Scene:
     devices = int((snapshot.free_at_s < inf).any(axis=1).sum())
     nodes, left_s = len(snapshot.model), end_s - snapshot.now_s
     return Scene(nodes, snapshot.frontier, share, devices, left_s)
+
+
+def _in_turn(places: Places) -> list[int]:
+    return sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
+
+
+def _ready(snapshot: Snapshot, places: Places) -> Orders:
+    """Return the ready nodes of a plan by device, in turn."""
+    orders: Orders = [[] for _ in range(snapshot.devices)]
+    for node in _in_turn(places):
+        if node < snapshot.frontier and places.device[node] != ANY:
+            orders[places.device[node]].append(node)
+    return orders
+
+
+def _named(snapshot: Snapshot, orders: Orders) -> tuple[tuple[Chunk, ...], ...]:
+    return tuple(tuple(snapshot.chunks[node] for node in order) for order in orders)
 
 
 def _end_s(finish_s: list[float]) -> float:
@@ -226,12 +236,12 @@ def _continued(
 
     Those, and nodes whose device cannot run them any more, go where they cost least.
     """
-    known = {name: at for at, (name, _) in enumerate(memo.places)} if memo else {}
-    if not known:
+    if memo is None or not memo.nodes:
         return None, 1.0, 0.0
+    known = {name: at for at, name in enumerate(memo.nodes)}
     found = [known.get(name) for name in snapshot.node_names]
-    fresh = sum(at is None for at in found)
-    devices = [ANY if at is None or memo is None else memo.places[at][1] for at in found]
+    fresh = found.count(None)
+    devices = [ANY if at is None else memo.devices[at] for at in found]
     places = Places(
         [d if d != ANY and snapshot.eligible[node, d] else ANY for node, d in enumerate(devices)],
         [float(len(known) if at is None else at) for at in found],

@@ -59,7 +59,8 @@ class Greedy:
             places = whole.rolled(GREEDY[self.name]) if self.name in GREEDY else whole.affinity()
             order = sorted(range(len(places.turn)), key=lambda node: (places.turn[node], node))
             memo = Memo(
-                places=tuple([(snapshot.node_names[n], int(places.device[n])) for n in order])
+                nodes=tuple([snapshot.node_names[n] for n in order]),
+                devices=tuple([int(places.device[n]) for n in order]),
             )
         return self._without.plan(snapshot, memo)
 

@@ -55,7 +55,7 @@ def test_the_regret_of_a_device_is_what_all_else_loses_there() -> None:
     boxes = [Box(resident={0: ()}), Box(resident={0: ()})]
     snapshot = make_snapshot([Node(), Node(output=90.0, eligible=(0, 1))], boxes, [Kind()])
     first, second = snapshot.chunks
-    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 1)))
+    memo = Memo(nodes=("w0/s1000", "w0/s1001"), devices=(0, 1))
     plan = Plan(policy="foresight", orders=((first,), (second,)), memo=memo)
     policy = ForesightPolicy(mean=0.0)
     assert policy.regrets(snapshot, plan, 0) == pytest.approx([0.0, 2.0])
@@ -69,7 +69,7 @@ def test_the_plan_before_is_remembered_by_name_and_kept_unless_the_gain_is_large
     snapshot = make_snapshot(
         [Node(), Node()], [Box(resident={0: ()}), Box(resident={0: ()})], [Kind()]
     )
-    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 0)))
+    memo = Memo(nodes=("w0/s1000", "w0/s1001"), devices=(0, 0))
     assert orders(snapshot, memo, margin=1.0) == [["w0/s1000", "w0/s1001"], []]
     spread = orders(snapshot, memo)
     assert sorted(len(order) for order in spread) == [1, 1]
@@ -149,7 +149,7 @@ def test_large_graphs_wait_for_the_compiled_kernel(monkeypatch: pytest.MonkeyPat
     plan = ForesightPolicy().plan(snapshot, None)
     assert (plan.policy, plan.orders) == ("foresight", greedy_plan(snapshot).orders)
     assert plan.search.moves == 0 and plan.memo is None
-    memo = Memo(places=(("w0/s1000", 0), ("w0/s1001", 1)))
+    memo = Memo(nodes=("w0/s1000", "w0/s1001"), devices=(0, 1))
     assert ForesightPolicy().regrets(snapshot, replace(plan, memo=memo), 0) == []
 
 
