@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fate.domain.errors import ReplayError
 from fate.domain.graph import Chunk
-from fate.domain.messages import Record
+from fate.domain.messages import Planned, Record
 from fate.drivers.regrets import regrets
 from fate.drivers.replay import Decision, decisions
 from fate.drivers.setup import Setup
@@ -18,8 +18,9 @@ from fate.view.waits import Aside, Held, held, spells
 #: Rows of tables that a page carries at most: the tables of a run of this many calls on one
 #: device, half as many on two.
 TABLE_ROWS = 8_000
-#: Plans that are recomputed at most: some milliseconds each, with the replay that leads to them.
-MOST_PLANS = 2_500
+#: Plans that are recomputed at most, and chunks that these list: some milliseconds for each plan, with
+#: the replay that leads to it, and a fifth of one for each chunk, that is half a minute together.
+MOST_PLANS, MOST_LISTED = 2_500, 125_000
 #: Chunks that are replayed at most to find where the first plan wanted each of them.
 _FIRST_CHUNKS = 50_000
 
@@ -35,18 +36,19 @@ class _Bars(NamedTuple):
 def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
     """Return what the plans expected and the tables of the decisions.
 
-    Of a run with more than `MOST_PLANS` plans the first ones are recomputed. Where these started
-    more calls than `TABLE_ROWS` allows, those of the critical path and the longest have tables. A
-    journal that the core does not follow any more gives what could be found until then. A note
-    says what is missing.
+    Of a run with more than `MOST_PLANS` plans, or with plans that list more than `MOST_LISTED`
+    chunks, the first ones are recomputed. Where these started more calls than `TABLE_ROWS` allows,
+    those of the critical path and the longest have tables. A journal that the core does not follow
+    any more gives what could be found until then. A note says what is missing.
     """
-    last = history.plans[MOST_PLANS - 1] if len(history.plans) > MOST_PLANS else None
+    most = _most(records, history)
+    last = history.plans[most - 1] if most < len(history.plans) else None
     bars = _bars(setup, history, None if last is None else last.version)
     gathered = _Gathered(setup, bars, spells(records))
     notes: list[str] = []
     if last is not None:
         notes.append(
-            f"The first {MOST_PLANS} of {len(history.plans)} plans are recomputed, up to "
+            f"The first {most} of {len(history.plans)} plans are recomputed, up to "
             f"{last.at_s - history.start_s:.1f} s; `fate explain` recomputes any other."
         )
     if len(bars.wanted) < bars.calls:
@@ -67,6 +69,22 @@ def trail(records: Sequence[Record], setup: Setup, history: History) -> Trail:
         tables=gathered.tables,
         note=" ".join(notes),
     )
+
+
+def _most(records: Sequence[Record], history: History) -> int:
+    """Return how many of the plans are recomputed, one at least."""
+    listed = {
+        event.version: sum(map(len, event.plan.orders))
+        for record in records
+        for event in record.events
+        if isinstance(event, Planned)
+    }
+    chunks = 0
+    for number, plan in enumerate(history.plans[:MOST_PLANS]):
+        chunks += listed.get(plan.version, 0)
+        if chunks > MOST_LISTED:
+            return max(number, 1)
+    return min(len(history.plans), MOST_PLANS)
 
 
 def _bars(setup: Setup, history: History, last: int | None) -> _Bars:

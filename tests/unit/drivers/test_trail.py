@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.graphs import chain, cluster, profile
 
-from fate.domain.messages import Record
+from fate.domain.messages import Planned, Record
 from fate.drivers import trail as module
 from fate.drivers.setup import Outcome, Setup
 from fate.drivers.simulate import simulate
@@ -79,6 +79,24 @@ def test_of_a_long_run_the_first_plans_are_recomputed(
     assert found.tables == first and 0 < len(first) < len(whole.tables)
     assert f"The first {most} of {len(history.plans)} plans are recomputed" in found.note
     assert f"up to {last.at_s:.1f} s" in found.note
+
+
+def test_of_a_run_with_long_lists_fewer_plans_are_recomputed(
+    setup: Setup, outcome: Outcome, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan costs what it lists: the first ones that list so many chunks together are taken."""
+    plans = [
+        event.plan
+        for record in outcome.records
+        for event in record.events
+        if isinstance(event, Planned)
+    ]
+    listed = [sum(map(len, plan.orders)) for plan in plans]
+    monkeypatch.setattr(module, "MOST_LISTED", sum(listed[:3]))
+    found = trail(outcome.records, setup, history)
+    assert f"The first 3 of {len(plans)} plans are recomputed" in found.note
+    monkeypatch.setattr(module, "MOST_LISTED", 0)
+    assert f"The first 1 of {len(plans)}" in trail(outcome.records, setup, history).note
 
 
 def test_a_journal_the_core_does_not_follow_is_a_note(
