@@ -18,8 +18,8 @@ from fate.view.waits import Aside, Held, held, spells
 #: Rows of tables that a page carries at most: the tables of a run of this many calls on one
 #: device, half as many on two.
 TABLE_ROWS = 8_000
-#: Plans that are recomputed at most, and chunks that these list: some milliseconds for each plan, with
-#: the replay that leads to it, and a fifth of one for each chunk, that is half a minute together.
+#: Plans that are recomputed at most, and chunks that these list: some milliseconds for each plan,
+#: with the replay that leads to it, and a fifth of one for each chunk; half a minute together.
 MOST_PLANS, MOST_LISTED = 2_500, 125_000
 #: Chunks that are replayed at most to find where the first plan wanted each of them.
 _FIRST_CHUNKS = 50_000

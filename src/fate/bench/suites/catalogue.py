@@ -116,6 +116,7 @@ SUITES: dict[str, Suite] = {
             policies=_standard(native.NATIVE),
             pools=native.all_pools,
             look=LOOKS[native.NATIVE],
+            bounded=True,
             tail=native.has_tail,
             targets=_TARGETS[native.NATIVE],
         ),
@@ -125,6 +126,7 @@ SUITES: dict[str, Suite] = {
             policies=_standard(native.REUSE),
             pools=native.reuse_pools,
             look=LOOKS[native.REUSE],
+            bounded=True,
             tail=native.has_tail,
             targets=_TARGETS[native.REUSE],
         ),
@@ -134,6 +136,7 @@ SUITES: dict[str, Suite] = {
             policies=_standard(native.TRACE),
             pools=native.all_pools,
             look=LOOKS[native.TRACE],
+            bounded=True,
             tail=native.has_tail,
         ),
         Suite(

@@ -11,6 +11,8 @@ from fate.bench.rivals import PLANNERS
 REFERENCE = "round-robin"
 #: Names that stand for a policy in ratios.
 BEST_PUBLISHED, BEST_BASELINE = "best-published", "best-baseline"
+#: Stands among policies in tables, and is none: what no run can be below.
+LOWER_BOUND = "lower bound"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,13 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     found = listed(choice)
     own = tuple([name for name in policies if name != OFFLINE])
     rules = Rules(policies=own, seed=choice.seeds[0])
-    jobs = Jobs(problems=found, policies=policies, rules=rules, drawn=next(iter(found), None))
+    jobs = Jobs(
+        problems=found,
+        policies=policies,
+        rules=rules,
+        drawn=next(iter(found), None),
+        bounded=suite.bounded,
+    )
     if options.record is not None:
         check_page(options.record)
     suite.prepare(jobs.problems)  # what is missing or wrong is said before earlier rows are gone

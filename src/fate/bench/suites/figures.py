@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fate.bench.report import Report, Row
 from fate.bench.statistics import Interval, average, exact, ratio
-from fate.bench.suites.chosen import BEST_BASELINE
+from fate.bench.suites.chosen import BEST_BASELINE, LOWER_BOUND
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Pool, Suite, Within
 
@@ -50,6 +50,8 @@ def add_figures(
         spans = _by_policy(run for run in runs if pool.within(run))
         if spans:
             _add_spans(report, pool.name, spans, labels)
+            if suite.bounded:
+                _add_bound(report, pool.name, spans, labels)
         tails = _by_policy(run for run in runs if pool.tail(run))
         if tails:
             _add_tails(report, pool.name, tails, labels)
@@ -64,7 +66,7 @@ def _add_lost(report: Report, pool: Pool, runs: Sequence[Run]) -> None:
     cells = set(_cells([run for run in runs if pool.within(run)]))
     found: dict[str, list[Row]] = defaultdict(list)
     for row in report.rows:
-        if row.cell in cells and row.metric == OVER_BEST:
+        if row.cell in cells and row.metric == OVER_BEST and row.policy != LOWER_BOUND:
             found[row.policy].append(row)
     for policy, rows in found.items():
         lost = sum(row.low > LOST for row in rows)
@@ -105,6 +107,16 @@ def _add_spans(
             report.add(cell, policy, metric, average([getattr(run, metric) for run in rows]))
         for metric, values in _shares(rows).items():
             report.add(cell, policy, metric, average(values))
+
+
+def _add_bound(
+    report: Report, cell: str, spans: Mapping[str, Runs], labels: Mapping[str, str]
+) -> None:
+    """Add what no run can be below, over what every policy takes."""
+    for label, runs in _others(LOWER_BOUND, spans, labels):
+        pairs = [(run.least_s, run.makespan_s) for run in runs.values()]
+        if all(least_s > 0.0 for least_s, _ in pairs):
+            report.add(cell, LOWER_BOUND, f"makespan_over_{label}", ratio(pairs))
 
 
 def _shares(runs: Sequence[Run]) -> dict[str, list[float]]:

@@ -65,9 +65,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A problem and the policies that one process runs on it, one after the other.
 
-    `drawn` problems keep what happened in each run, for the report.
+    `drawn` problems keep what happened in each run, for the report. `bounded` ones take seconds
+    for a lower bound that is as high as we can prove.
     """
 
     problem: Problem
     policies: tuple[str, ...]
     drawn: bool = False
+    bounded: bool = False

@@ -24,6 +24,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         code: digest of the sources that ran.
         settings: the problem's description.
+        least_s: no run of the problem takes less; 0 where nothing is proved.
         latencies_s: from arrival to end of each workflow, in the order of arrivals.
         p95_s: of these latencies.
         moved_bytes: outputs fetched over links, and KV states moved.
@@ -43,6 +44,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     workflows: int
     stages: int
     makespan_s: float
+    least_s: float = 0.0
     mean_s: float
     p95_s: float
     latencies_s: list[float]

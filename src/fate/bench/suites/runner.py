@@ -51,13 +51,14 @@ class Jobs:
     """A frozen job list: every policy on every problem, in this order.
 
     `rules` are checked first, beside the first problems. What happens under each policy on the
-    `drawn` problem is kept for the report.
+    `drawn` problem is kept for the report. `bounded` as in `Suite`.
     """
 
     problems: Sequence[Problem]
     policies: Sequence[str]
     rules: Rules | None = None
     drawn: Problem | None = None
+    bounded: bool = False
 
     def keys(self) -> list[Key]:
         """Return what every row is told apart by, in order."""
@@ -179,7 +180,9 @@ def _missing(jobs: Jobs, results: Results) -> list[Task]:
         key = problem.suite, problem.cell, problem.seed
         left = tuple([name for name in jobs.policies if (*key, name) not in results.runs])
         if left:
-            found.append(Task(problem=problem, policies=left, drawn=problem == jobs.drawn))
+            drawn = problem == jobs.drawn
+            task = Task(problem=problem, policies=left, drawn=drawn, bounded=jobs.bounded)
+            found.append(task)
     return found
 
 

@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fate.bench.bounds import quick_bound
+import msgspec
+
+from fate.bench.bounds import lower_bound, quick_bound
 from fate.bench.case import Case, run_case
 from fate.bench.guards import GuardError, check
 from fate.bench.offline import FORESIGHT, OFFLINE, best_known
@@ -63,13 +65,17 @@ def solve(task: Task, store: Path, commit: str, code: str) -> Solved:
         RunError: a workflow did not end well, a policy failed to plan, or a rule was broken.
     """
     case, found = task.problem.case(store), Solved([], [], {})
-    least_s = quick_bound(case)
+    if task.bounded:
+        least_s = lower_bound(case, prefetch=case.options.prefetch).seconds
+    else:
+        least_s = quick_bound(case)
     outcomes: dict[str, Outcome] = {}
     for policy in task.policies:
         start_s = time.thread_time()
         outcome, planner_cpu_s = _outcome(task.problem, case, policy, outcomes)
         history = checked(task.problem, policy, case, outcome, least_s)
         run = measured(task.problem, policy, case, outcome, history, (commit, code))
+        run = msgspec.structs.replace(run, least_s=least_s)
         times = Times(
             suite=run.suite,
             cell=run.cell,

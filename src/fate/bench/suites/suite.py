@@ -89,6 +89,8 @@ class Suite:
         choosing: the problems by which comparison baselines are chosen; None means all.
         chosen_by: group -> the runs that count in it, for choosing; the first decides.
         chosen_figure: what is compared then, over round-robin's.
+        bounded: whether tables show how far below the policies the lower bound is; it takes a
+            linear program for each problem.
         exact: the group in which estimates are right; others say how much of a lead they keep.
         says: lines about a suite's rows that no table has.
         titles: policy -> what it is called where there is no room for its options.
@@ -105,6 +107,7 @@ class Suite:
     choosing: Callable[[Choice], list[Problem]] | None = None
     chosen_by: Mapping[str, Within] = field(default_factory=lambda: {"all": always})
     chosen_figure: str = "makespan_s"
+    bounded: bool = False
     exact: str | None = None
     says: Callable[[Sequence[Run]], list[str]] = lambda _: []
     titles: Mapping[str, str] = field(default_factory=dict[str, str])

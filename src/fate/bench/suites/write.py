@@ -7,7 +7,7 @@ from fate.bench.machine import Machine
 from fate.bench.policies import ready_policy
 from fate.bench.report import Report, Row, Target
 from fate.bench.rivals import PLANNERS
-from fate.bench.suites.chosen import REFERENCE, chosen
+from fate.bench.suites.chosen import LOWER_BOUND, REFERENCE, chosen
 from fate.bench.suites.curves import curves, number_text
 from fate.bench.suites.document import Document, Section, html, markdown
 from fate.bench.suites.gantt import gantt, gantt_table
@@ -175,7 +175,8 @@ def _two_runs(book: Book, suite: Suite, drawn: Problem | None, results: Results)
     """
     if drawn is None or not suite.look.gantt:
         return Section(title="")
-    policies = [policy for policy in book.policies(drawn.cell) if policy != REFERENCE]
+    known = book.policies(drawn.cell)
+    policies = [policy for policy in known if policy not in (REFERENCE, LOWER_BOUND)]
     if not policies:
         return Section(title="")
     policies.sort(key=lambda policy: policy.partition("?")[0] not in PLANNERS)

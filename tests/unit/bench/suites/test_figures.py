@@ -12,11 +12,13 @@ from fate.bench.suites.figures import LEAD_KEPT, LOST_CELLS, add_figures, pooled
 from fate.bench.suites.results import Run
 
 
-def figures(tmp_path: Path, runs: list[Run], **labels: str) -> dict[tuple[str, str, str], Row]:
+def figures(
+    tmp_path: Path, runs: list[Run], name: str = "real-dag", **labels: str
+) -> dict[tuple[str, str, str], Row]:
     """Return the rows of the summary."""
-    report = Report("real-dag", tmp_path, print)
+    report = Report(name, tmp_path, print)
     named = {name.replace("_", "-"): policy for name, policy in labels.items()}
-    add_figures(report, suite("real-dag"), runs, named)
+    add_figures(report, suite(name), runs, named)
     return {(r.cell, r.policy, r.metric): r for r in report.rows}
 
 
@@ -87,6 +89,23 @@ def test_lost_cells_are_counted(tmp_path: Path) -> None:
     lost = found["grid", "foresight", LOST_CELLS]
     assert (lost.mean, lost.n) == (1.0, 3)
     assert found["regime balanced", "foresight", LOST_CELLS].mean == 0.0
+
+
+def test_the_lower_bound_stands_beside_the_policies(tmp_path: Path) -> None:
+    """What no run can be below, over what each takes; where nothing is proved it is left out."""
+    runs = [
+        row("round-robin", 40.0, least_s=8.0),
+        row("fate", 20.0, least_s=8.0),
+        row("heft", 10.0, least_s=8.0),
+    ]
+    found = figures(tmp_path, runs, "llm-native", best_baseline="heft")
+    assert found["all", "lower bound", "makespan_over_round-robin"].mean == pytest.approx(0.2)
+    assert found["all", "lower bound", "makespan_over_best-baseline"].mean == pytest.approx(0.8)
+    assert ("all", "lower bound", LOST_CELLS) not in found
+    assert not [key for key in figures(tmp_path, runs) if key[1] == "lower bound"]
+    nothing_proved = [row("round-robin", 40.0, least_s=0.0), row("fate", 20.0, least_s=0.0)]
+    found = figures(tmp_path, nothing_proved, "llm-native")
+    assert not [key for key in found if key[1] == "lower bound"]
 
 
 def test_leads_are_kept_or_not(tmp_path: Path) -> None:
