@@ -58,6 +58,7 @@ ABLATIONS: dict[str, str] = {
     "fate?max_shards=4": "4 shards, not 2",
     "fate?solver=false": "without CP-SAT",
     "fate?solver_max=24": "CP-SAT up to 24, not 12",
+    "fate?late_binding=false": "without late binding",
     "fate?moves=0": "without search",
     "fate?moves=100": "100 moves, not 1 000",
     "fate?moves=4000": "4 000 moves, not 1 000",

@@ -28,6 +28,8 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         residency, locality, prefix: whether costs depend on loaded models, on where outputs lie,
             on cached prefixes.
         reachability: whether the horizon counts waiting for busy devices, and eligible ones only.
+        late_binding: whether calls that have not begun may go to another device than in the plan
+            before; without it they are planned as work arrives, and stay there.
     """
 
     max_shards: int = 2
@@ -47,6 +49,7 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     locality: bool = True
     prefix: bool = True
     reachability: bool = True
+    late_binding: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""

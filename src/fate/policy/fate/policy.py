@@ -11,6 +11,7 @@ Progress: while nothing runs every device is idle, and a plan leaves no call out
 somewhere, so the head of some list starts. Otherwise a device may wait on purpose.
 """
 
+import dataclasses
 from math import inf
 from typing import Any, NamedTuple
 
@@ -59,18 +60,24 @@ class FatePolicy:
     """
 
     name = "fate"
-    eager = False
     lookahead: Lookahead = "near"
     inline = False
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - checked by read_options
         self.options: FateOptions = read_options(options)
 
+    @property
+    def eager(self) -> bool:
+        """Without late binding work is planned when it arrives."""
+        return not self.options.late_binding
+
     def plan(self, snapshot: Snapshot, memo: Memo | None) -> Plan:
         """Return the plan for every device."""
         if not snapshot.frontier:
             return self._finish(snapshot, [[] for _ in range(snapshot.devices)], Search())
         snapshot = seen(snapshot, self.options)
+        if memo is not None and not self.options.late_binding:
+            snapshot = _bound(snapshot, memo)
         chosen = weights(self.options, shard_limit(snapshot, self.options.max_shards))
         kernel = open_kernel(snapshot, chosen)
         previous = previous_candidate(kernel, snapshot, memo)
@@ -151,6 +158,21 @@ class FatePolicy:
     def _finish(self, snapshot: Snapshot, orders: list[list[int]], search: Search) -> Plan:
         named = tuple(tuple(snapshot.chunks[node] for node in order) for order in orders)
         return Plan(policy=self.name, orders=named, memo=Memo(orders=named), search=search)
+
+
+def _bound(snapshot: Snapshot, memo: Memo) -> Snapshot:
+    """Return the snapshot with chunks eligible only where the plan before has put them.
+
+    Those of a device that was lost, or failed them, may go anywhere.
+    """
+    node = {chunk: number for number, chunk in enumerate(snapshot.chunks)}
+    usable = [bool((slots < inf).any()) for slots in snapshot.free_at_s]
+    eligible = snapshot.eligible.copy()
+    for device, order in enumerate(memo.orders[: snapshot.devices]):
+        rows = [node[chunk] for chunk in order if chunk in node]
+        stays = [row for row in rows if usable[device] and snapshot.eligible[row, device]]
+        eligible[stays, :device] = eligible[stays, device + 1 :] = 0
+    return dataclasses.replace(snapshot, eligible=eligible)
 
 
 def _pays(snapshot: Snapshot, objective_s: float) -> bool:

@@ -1,5 +1,6 @@
 """The `fate` policy on cases worked by hand; calls work 2 s, loads take 10 s."""
 
+from math import inf
 from typing import Any
 
 import msgspec
@@ -58,6 +59,23 @@ def test_a_small_model_fits_next_to_a_big_one() -> None:
     (order,) = plan(snapshot)
     kernel = ReferenceKernel(snapshot, weights(FateOptions(), 1))
     assert max(kernel.replay([order])) == pytest.approx(100.0 + 0.5 + 2 * 2.0 + 2 * 1.1)
+
+
+def test_without_late_binding_a_call_stays_where_it_was_planned() -> None:
+    """Device 0 was idle, device 1 is warm by now: only late binding goes there.
+
+    From a device that is lost, or may not run it any more, it goes all the same.
+    """
+    kinds, warm = [Kind()], Box(resident={0: ()})
+    snapshot = make_snapshot([Node(), Node()], [Box(free_in=(5.0,)), warm], kinds)
+    memo = Memo(orders=((snapshot.chunks[0],), ()))
+    assert plan(snapshot, memo) == [[], [0, 1]]
+    assert plan(snapshot, memo, late_binding=False) == [[0], [1]]
+    lost = make_snapshot([Node(), Node()], [Box(free_in=(inf,)), warm], kinds)
+    assert plan(lost, memo, late_binding=False) == [[], [0, 1]]
+    failed = make_snapshot([Node(eligible=(0, 1)), Node()], [Box(), warm], kinds)
+    assert plan(failed, memo, late_binding=False) == [[], [0, 1]]
+    assert FatePolicy(late_binding=False).eager and not FatePolicy().eager
 
 
 def test_shards_only_while_devices_are_spare() -> None:
