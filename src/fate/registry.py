@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+import msgspec
+
 from fate.domain.errors import FateError
+
+#: Options annotated so are checked before a plug-in sees them.
+_PLAIN_TYPES = (bool, int, float)
 
 BUILTIN: dict[str, dict[str, str]] = {
     "policy": {
@@ -173,6 +178,13 @@ def build(kind: str, name: str, **options: object) -> Any:  # noqa: ANN401 - dep
         for option in options:
             if option not in accepted:
                 raise _unknown_option(kind, name, option, list(accepted))
+    for option in accepted.keys() & options.keys():
+        wanted = accepted[option].annotation
+        if wanted in _PLAIN_TYPES:
+            try:
+                msgspec.convert(options[option], wanted)
+            except msgspec.ValidationError as error:
+                raise PluginOptionError(f"{kind} {name!r}, option {option!r}: {error}") from None
     return factory(**options)
 
 

@@ -46,6 +46,15 @@ def check(case: Case, outcome: Outcome, *, at_least_s: float = 0.0) -> History:
     return history
 
 
+def loads_ahead(case: Case, outcome: Outcome) -> bool:
+    """Whether models may have been loaded before a call wanted them: the core did, or a plan."""
+    return case.options.prefetch or any(
+        isinstance(event, Planned) and event.plan.prefetch
+        for record in outcome.records
+        for event in record.events
+    )
+
+
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise GuardError(what)
@@ -181,13 +190,7 @@ def _check_slots(case: Case, outcome: Outcome, history: History) -> None:
 
 def _chains_only(case: Case, outcome: Outcome, history: History) -> bool:
     """Whether all that ran was part of a chain: loads made for nobody take no compute slot."""
-    wished = any(
-        isinstance(event, Planned) and event.plan.prefetch
-        for record in outcome.records
-        for event in record.events
-    )
-    wished = wished or case.options.prefetch
-    return not wished and all(bar.outcome == "done" for bar in history.bars)
+    return not loads_ahead(case, outcome) and all(bar.outcome == "done" for bar in history.bars)
 
 
 def _most_at_once(bars: Sequence[Bar]) -> tuple[int, float]:

@@ -130,12 +130,14 @@ class Report:
         self.echo(table(head, cells))
 
     def show_targets(self, targets: list[Target]) -> int:
-        """Print for each target that has a figure whether it is reached; return the misses."""
+        """Print for each target whether it is reached, or not measured; return the misses."""
         found = {(row.cell, row.policy, row.metric): row for row in self.rows}
         missed = 0
         for target in targets:
             row = found.get((target.cell, target.policy, target.metric))
             if row is None:
+                what = f"{target.cell} {target.policy} {target.metric}"
+                self.echo(f"not measured  {what}; target: {target}")
                 continue
             reached = target.reached(row)
             missed += not reached

@@ -23,7 +23,19 @@ def test_options_reach_the_policy() -> None:
     assert (policy.options.depth, policy.options.prefix) == (0, False)
 
 
-@pytest.mark.parametrize("name", ["fate?depth", "fate?=1", "fate?unknown=1", "round-robin?depth=1"])
+_WRONG = (
+    "fate?depth",
+    "fate?=1",
+    "fate?unknown=1",
+    "fate?solver_max=17",
+    "round-robin?depth=1",
+    "foresight?mean=NaN",
+    "latency-aware?window=x",
+    "latency-aware?window=Infinity",
+)
+
+
+@pytest.mark.parametrize("name", _WRONG)
 def test_wrong_options_are_refused(name: str) -> None:
     """Before anything runs."""
     with pytest.raises(FateError):

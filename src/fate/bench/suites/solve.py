@@ -65,10 +65,7 @@ def solve(task: Task, store: Path, commit: str, code: str) -> Solved:
         RunError: a workflow did not end well, a policy failed to plan, or a rule was broken.
     """
     case, found = task.problem.case(store), Solved([], [], {})
-    if task.bounded:
-        least_s = lower_bound(case, prefetch=case.options.prefetch).seconds
-    else:
-        least_s = quick_bound(case)
+    least_s = lower_bound(case, prefetch=True).seconds if task.bounded else quick_bound(case)
     outcomes: dict[str, Outcome] = {}
     for policy in task.policies:
         start_s = time.thread_time()

@@ -90,14 +90,16 @@ def _facts(machine: Machine, suite: Suite, asked: str) -> tuple[tuple[str, str],
 
 
 def targets_section(book: Book, targets: Sequence[Target]) -> Section:
-    """Return for each target that has a figure whether it is reached."""
+    """Return for each target whether it is reached, or that it is not measured."""
     lines: list[tuple[str, ...]] = []
     for target in targets:
         row = book.get(target.cell, target.policy, target.metric)
-        if row is not None:
-            reached = "✓ reached" if target.reached(row) else "✗ missed"
-            what = f"{target.policy}, {metric_text(target.metric)}"
-            lines.append((target.cell, what, figure_text(row), str(row.n), str(target), reached))
+        what = f"{target.policy}, {metric_text(target.metric)}"
+        if row is None:
+            lines.append((target.cell, what, "", "", str(target), "not measured"))
+            continue
+        reached = "✓ reached" if target.reached(row) else "✗ missed"
+        lines.append((target.cell, what, figure_text(row), str(row.n), str(target), reached))
     head = ("group", "figure", "measured", "n", "target", "")
     return Section(title="Targets", table=Table(head, lines) if lines else None)
 

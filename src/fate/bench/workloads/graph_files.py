@@ -113,6 +113,9 @@ def _form(graph: Any) -> Form:  # noqa: ANN401 - parsed JSON
         if missing or name in seen:
             raise ValueError(f"stage {name!r} comes twice, or before its parents {missing}")
         seen.add(name)
+        most = int(stage.get("max_tokens") or OUTPUT_KNOTS[-1][1])
+        if most < 1:
+            raise ValueError(f"stage {name!r}: max_tokens must be at least 1, not {most}")
         by_shape = "small" if len(parents) < 2 else "medium" if name in has_children else "large"
         size = by_shape if helium else str(stage.get("model_class") or "medium")
         label = _NUMBER.sub("", str(stage.get("label") or name))
@@ -122,7 +125,7 @@ def _form(graph: Any) -> Form:  # noqa: ANN401 - parsed JSON
                 kind=kind,
                 model=_model("" if helium else str(stage.get("model") or ""), size),
                 parents=parents,
-                max_tokens=int(stage.get("max_tokens") or OUTPUT_KNOTS[-1][1]),
+                max_tokens=most,
                 group=str(stage.get("prefix_group") or label),
                 mapped=bool(stage.get("map")) and kind == "llm",
             )

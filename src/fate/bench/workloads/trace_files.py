@@ -111,6 +111,8 @@ def _row(data: Mapping[str, Any]) -> Request:
     blocks, prompt = tuple(map(int, data["hash_ids"])), int(data["input_length"])
     if prompt < 1 or int(data["output_length"]) < 0 or float(data.get("timestamp", 0.0)) < 0:
         raise ValueError("lengths and times must not be negative, prompts not empty")
+    if not blocks:
+        raise ValueError("hash_ids must name at least one block")
     return Request(
         at_s=float(data.get("timestamp", 0.0)) / 1e3,
         prompt_tokens=prompt,

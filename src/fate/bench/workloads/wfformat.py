@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,7 +66,7 @@ def read_instance(path: Path, application: str | None = None) -> Instance:
         return parse_instance(data, path.stem, application or path.stem.partition("-")[0])
     except (KeyError, TypeError, AttributeError) as error:
         raise InstanceError(f"{path}: not a WfFormat instance: {error!r} is missing") from None
-    except InstanceError as error:
+    except (InstanceError, ValueError) as error:
         raise InstanceError(f"{path}: {error}") from None
 
 
@@ -81,16 +82,24 @@ def parse_instance(data: Mapping[str, Any], name: str, application: str) -> Inst
         task["id"]: _task(task, executed.get(task["id"], {}), sizes)
         for task in specification["tasks"]
     }
+    if not tasks:
+        raise InstanceError("it has no tasks")
     if len(tasks) < len(specification["tasks"]):
         raise InstanceError("a task id appears twice")
+    for file, size in sizes.items():
+        if size < 0:
+            raise InstanceError(f"file {file!r} has {size} bytes")
     return Instance(name=name, application=application, tasks=_topological(tasks))
 
 
 def _task(task: Mapping[str, Any], ran: Mapping[str, Any], sizes: Mapping[str, int]) -> Task:
+    runtime_s = float(ran.get("runtimeInSeconds", 0.0))
+    if not 0.0 <= runtime_s < inf:
+        raise InstanceError(f"task {task['id']!r} ran for {runtime_s} s")
     return Task(
         id=task["id"],
         category=_category(task["name"], ran),
-        runtime_s=float(ran.get("runtimeInSeconds", 0.0)),
+        runtime_s=runtime_s,
         parents=tuple(task.get("parents", ())),
         inputs={name: sizes.get(name, 0) for name in task.get("inputFiles", ())},
         outputs={name: sizes.get(name, 0) for name in task.get("outputFiles", ())},

@@ -191,10 +191,11 @@ class Form:
             chunks.setdefault(p.instance[node], []).append(node)
         for instance, nodes in chunks.items():
             hosts = sorted({d for n, d in self.cells if n in nodes})
-            fixed = {d for d in hosts if instance in p.running_instance[d]}
-            if len(nodes) == 1 and not fixed:
+            serving = {d for d in range(p.devices) if instance in p.running_instance[d]}
+            if len(nodes) == 1 and not serving:
                 continue
-            size = max(p.weights.limit, len(fixed))
+            fixed = serving.intersection(hosts)
+            size = max(p.weights.limit - len(serving - fixed), len(fixed), 1)
             sets = [
                 frozenset(chosen)
                 for chosen in combinations(hosts, min(size, len(hosts)))

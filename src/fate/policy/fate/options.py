@@ -6,6 +6,10 @@ import msgspec
 
 from fate.domain.errors import FateError
 
+#: Larger frontiers are not handed to CP-SAT even if coupled: building the model would take longer
+#: than the search, which finds nothing there in time.
+SOLVER_LIMIT = 16
+
 
 class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What can be tuned; the defaults are those measured best.
@@ -60,6 +64,8 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         weights = (self.lam, self.gamma, self.tau, self.eps, self.margin, self.spread)
         if min(*weights, self.moves) < 0:
             raise FateError("policy fate: weights, margin and moves must not be negative")
+        if self.solver_max > SOLVER_LIMIT:
+            raise FateError(f"policy fate: solver_max must be at most {SOLVER_LIMIT}")
 
 
 def read_options(options: dict[str, Any]) -> FateOptions:

@@ -28,15 +28,12 @@ from fate.policy.fate.candidates import (
     value,
 )
 from fate.policy.fate.horizon import seen, weights
-from fate.policy.fate.options import FateOptions, read_options
+from fate.policy.fate.options import SOLVER_LIMIT, FateOptions, read_options
 from fate.policy.fate.search import budget, improve, polish
 from fate.policy.fate.shards import shard_limit
 from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights, plain
 
-#: Larger frontiers are not handed to CP-SAT even if coupled: building the model would take longer
-#: than the search, which finds nothing there in time.
-_SOLVER_LIMIT = 16
 #: Seconds one solve takes, fixed and per (call^2 x device), measured on a 2.6 GHz core; and the
 #: share of all devices' time until the next decision that it may cost. Modelled, not measured at
 #: run time, so that the same snapshot always gives the same plan.
@@ -143,7 +140,7 @@ class FatePolicy:
             return False
         if self.options.always_solve:
             return True
-        if not fresh or snapshot.frontier > _SOLVER_LIMIT or not _pays(snapshot, objective_s):
+        if not fresh or snapshot.frontier > SOLVER_LIMIT or not _pays(snapshot, objective_s):
             return False
         small = snapshot.frontier <= self.options.solver_max
         return small or _shards_couple(snapshot, chosen) or _memory_couples(snapshot)

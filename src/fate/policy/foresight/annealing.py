@@ -7,6 +7,7 @@ simulated annealing", Science 220, 1983: a loss is taken with the same probabili
 
 import numpy as np
 
+from fate.policy.kernel.reference_project import seconds_of
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Valued, Whole
 
@@ -26,7 +27,7 @@ def anneal(whole: Whole, start: Valued, projections: int, draw: np.random.Genera
     """
     moves = draw.integers(0, 1 << 31, (projections, MOVE_WIDTH))
     length = projections / max(len(start.places.device) * _LONG, 1)
-    heat_s = _HEAT * min(length, 1.0) ** 2 * start.value_s
+    heat_s = _HEAT * min(length, 1.0) ** 2 * seconds_of(start.value_s)
     cooling = np.linspace(1.0, 0.0, projections)
     losses = draw.exponential(size=projections)
     return whole.search(start.places, moves, heat_s * cooling * losses)

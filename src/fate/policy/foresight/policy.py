@@ -41,7 +41,7 @@ from fate.policy.kernel.backend import Kernel, open_kernel
 from fate.policy.kernel.problem import Weights
 from fate.policy.kernel.reference import Orders
 from fate.policy.kernel.reference_plans import must_first
-from fate.policy.kernel.reference_project import ANY, Aims, Places
+from fate.policy.kernel.reference_project import ANY, Aims, Places, seconds_of
 from fate.policy.kernel.reference_whole import MOVE_WIDTH
 from fate.policy.kernel.whole import Valued, Whole
 
@@ -173,7 +173,7 @@ class ForesightPolicy:
 
     def _worth_changing(self, incumbent: _Candidate, best: _Candidate) -> bool:
         gain_s = incumbent.value_s - best.value_s
-        return gain_s >= self.options.margin * incumbent.value_s
+        return gain_s >= self.options.margin * seconds_of(incumbent.value_s)
 
     def _finish(self, snapshot: Snapshot, places: Places, end_s: float, search: Search) -> Plan:
         orders = must_first(snapshot.must_start.tolist(), _ready(snapshot, places))

@@ -279,3 +279,8 @@ def worth(p: Plain, graph: Graph, finish_s: list[float], aims: Aims) -> float:
         at = ceil(_TAIL * graph.teams) - 1
         value_s = value_s + aims.tail * (sorted(last_s)[at] - p.now_s)
     return value_s + LEFT_OUT_S * left_out
+
+
+def seconds_of(value_s: float) -> float:
+    """Return what a plan's value counts of time: all but the nodes that run nowhere."""
+    return value_s % LEFT_OUT_S

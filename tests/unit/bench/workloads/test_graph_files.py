@@ -81,6 +81,7 @@ _BAD: list[tuple[list[Any], str]] = [
     ([{"name": "x", "stages": [stage("a", parents="b")]}], "'a' comes twice, or before its"),
     ([{"name": "x", "stages": [stage("a", "magic")]}], "unknown kind 'magic'"),
     ([{"name": "x", "stages": [stage("a", model_class="xl")]}], "unknown model_class 'xl'"),
+    ([{"name": "x", "stages": [stage("a", max_tokens=-5)]}], "'a': max_tokens must be at least 1"),
 ]
 
 

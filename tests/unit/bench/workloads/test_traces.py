@@ -167,6 +167,7 @@ def test_windows(file: Any) -> None:
         ("{", "line 2: neither a row nor a session: Expecting"),
         ({"timestamp": 0, "input_length": 5, "output_length": 1}, "line 2.*'hash_ids' is missing"),
         (row(0, 0, 1), "line 2.*prompts not empty"),
+        (row(0, 5, 1), "line 2.*at least one block"),
         ({"agent": "a", "calls": [call(0, 5, 1, [0])]}, "line 2.*call 0 names a parent that is"),
         ({"agent": "a", "calls": []}, "line 2.*a session without calls"),
         ("[1]", "line 2: neither a row nor a session"),

@@ -66,6 +66,15 @@ def test_categories(name: str, program: str | None, category: str) -> None:
         (document({"id": "a", "parents": ["z"]}), "unknown parent 'z'"),
         (document({"id": "a", "parents": ["b"]}, {"id": "b", "parents": ["a"]}), "cycle"),
         (document({"id": "a", "parents": []}, {"id": "a", "parents": []}), "twice"),
+        (document(), "it has no tasks"),
+        (
+            document({"id": "a", "parents": []}, executed={"a": {"runtimeInSeconds": "long"}}),
+            "could not convert .*'long'",
+        ),
+        (
+            document({"id": "a", "parents": []}, executed={"a": {"runtimeInSeconds": -1}}),
+            "task 'a' ran for -1.0 s",
+        ),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, data: Any, said: str) -> None:
