@@ -32,7 +32,8 @@ def noisy(case: Case, sigma: float) -> Case:
 def biased(case: Case, factor: float) -> Case:
     """Return the case with what policies believe of calls and answers times a factor.
 
-    Below 1 they are too hopeful. Seconds of prefill and decode, and tokens of answers; loads are
+    Below 1 they are too hopeful. Seconds of prefill and decode, and tokens of answers, so that the
+    seconds that an answer is believed to take are wrong by the square of the factor; loads are
     known, so that it is not all times that are stretched alike, which no decision would notice.
     """
     profile = Profile(
