@@ -73,6 +73,29 @@ _COLUMNS = (
     ("n", f"makespan_over_{REFERENCE}", "n"),
 )
 
+#: Columns of the table of where the time goes.
+_SPENT = (
+    ("loading", "load_share", "share"),
+    ("fetching outputs", "transfer_share", "share"),
+    ("shared prefixes", "prefix_share", "share"),
+    ("own prompts and answers", "compute_share", "share"),
+    ("slots idle", "idle_share", "share"),
+    ("loads", "loads", "count"),
+    ("evictions", "evictions", "count"),
+)
+
+
+def spent_table(book: Book, cells: Sequence[str]) -> Table:
+    """Return where the time of each policy goes in some cells."""
+    lines: Lines = [
+        (cell, book.title(policy), *figures)
+        for cell in cells
+        for policy in book.policies(cell)
+        for figures in [[_cell(book.get(cell, policy, m), how) for _, m, how in _SPENT]]
+        if any(figures)
+    ]
+    return Table(("group", "policy", *[title for title, _, _ in _SPENT]), lines)
+
 
 def pool_table(book: Book, cell: str) -> Table:
     """Return how policies did in a cell; columns without any figure are left out."""

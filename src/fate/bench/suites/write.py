@@ -24,6 +24,7 @@ from fate.bench.suites.tables import (
     metric_text,
     planning_table,
     pool_table,
+    spent_table,
 )
 from fate.view.fold import fold
 
@@ -53,6 +54,7 @@ def write_report(
     sections = [
         targets_section(book, suite.targets),
         *[_pool(book, suite, pool.name) for pool in suite.pools()[: suite.look.shown]],
+        _spent(book, suite),
         _regimes(book, suite),
         _curve(book, suite),
         ladder_section(book, suite, times),
@@ -113,6 +115,19 @@ def _pool(book: Book, suite: Suite, name: str) -> Section:
         text=text if any(plots) else "",
         plots=tuple(filter(None, plots)),
         table=table if table.lines else None,
+        folded=True,
+    )
+
+
+def _spent(book: Book, suite: Suite) -> Section:
+    """Where the time goes, in the groups that are shown."""
+    table = spent_table(book, [pool.name for pool in suite.pools()[: suite.look.shown]])
+    if not table.lines:
+        return Section(title="")
+    return Section(
+        title="Where the time goes",
+        text="Shares of the time that slots are busy; those idle are a share of all their time.",
+        table=table,
         folded=True,
     )
 

@@ -15,7 +15,14 @@ from fate.bench.suites.document import Document, Section, html, markdown
 from fate.bench.suites.gantt import gantt, gantt_table
 from fate.bench.suites.plots import bars, heat, heat_table
 from fate.bench.suites.record import record
-from fate.bench.suites.tables import Book, Table, interval_text, pool_table, text_columns
+from fate.bench.suites.tables import (
+    Book,
+    Table,
+    interval_text,
+    pool_table,
+    spent_table,
+    text_columns,
+)
 from fate.drivers.setup import Setup
 from fate.drivers.simulate import simulate
 from fate.policy.baselines.greedy import LateEft
@@ -52,6 +59,14 @@ def test_a_pool_table_leaves_out_empty_columns() -> None:
         ("fate", ".600 [.500, .900]", ".800 [.700, .900]", "4"),
         ("heft", ".750 [.700, .800]", "", "4"),
     ]
+
+
+def test_where_the_time_goes_is_shown_by_group() -> None:
+    """A policy without such figures, as a lower bound, has no line."""
+    book = Book([*BOOK.rows, figure("fate", 0.25, 0.2, 0.3, metric="load_share")])
+    table = spent_table(book, ["headline", "regime switch"])
+    assert table.head[:3] == ("group", "policy", "loading")
+    assert table.lines == [("headline", "fate", "25 %", "", "", "", "", "", "")]
 
 
 def test_bars_stand_for_their_figures() -> None:
