@@ -48,7 +48,12 @@ LOOKS: dict[str, Look] = {
         lead="LLM workflows with the shapes and token numbers measured on real ones, on the "
         "figures of real GPUs and models.",
         limits=_GPUS,
-        shown=1,
+        shown=2,
+        notes={
+            native.DRAWN: "Lengths of prompts and answers and seconds of tools are drawn; policies "
+            "know their means.",
+            native.KNOWN: "The same, and policies know every length and every tool.",
+        },
     ),
     "prefix-reuse": Look(
         lead="The same DAGs whatever share of their prompts is common; caches that hold only a "

@@ -15,6 +15,7 @@ from fate.bench.workloads.cases import make_case
 from fate.bench.workloads.draft import models_of
 from fate.bench.workloads.graph_files import graph_workflows, read_graphs
 from fate.bench.workloads.native import LLM_NATIVE_CELLS
+from fate.bench.workloads.noise import foreknown
 from fate.bench.workloads.reuse import PREFIX_REUSE_CELLS, SHARES
 from fate.bench.workloads.rigs import rig
 from fate.bench.workloads.trace_files import Session, read_trace
@@ -24,6 +25,8 @@ from fate.domain.errors import FateError
 NATIVE, REUSE, TRACE = "llm-native", "prefix-reuse", "trace"
 _QUICK_NATIVE = ("rag", "mapreduce", "mix-mixed-4", "mix-mild")
 _QUICK_REUSE = ("share-0.0", "share-0.5", "share-0.9")
+#: Groups of `llm-native`.
+DRAWN, KNOWN = "all", "known"
 #: With fewer workflows, quantiles of their latencies say nothing.
 _NO_TAIL = 4
 #: Graphs of a file that run together, and the clusters they run on.
@@ -31,13 +34,15 @@ _GRAPHS, _GRAPH_RIGS = 12, ("mild", "hetero")
 
 
 class NativeSpec(msgspec.Struct, frozen=True, kw_only=True, tag="llm-native"):
-    """A cell of `LLM_NATIVE_CELLS`."""
+    """A cell of `LLM_NATIVE_CELLS`; `known`: lengths are what is declared, not drawn around it."""
 
     cell: str
+    known: bool = False
 
     def case(self, seed: int, store: Path) -> Case:  # nothing to keep
         """Make the case."""
-        return LLM_NATIVE_CELLS[self.cell].case(seed)
+        case = LLM_NATIVE_CELLS[self.cell].case(seed)
+        return foreknown(case) if self.known else case
 
 
 class GraphsSpec(msgspec.Struct, frozen=True, kw_only=True, tag="graphs"):
@@ -76,7 +81,7 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
 
 
 def native_problems(choice: Choice) -> list[Problem]:
-    """Return the measured shapes, or the graphs of a file."""
+    """Return the measured shapes, then these with lengths known; or the graphs of a file."""
     if choice.graphs is not None:
         path = choice.graphs
         read_graphs(Path(path))
@@ -86,7 +91,9 @@ def native_problems(choice: Choice) -> list[Problem]:
             choice,
         )
     cells = _QUICK_NATIVE if choice.quick else tuple(LLM_NATIVE_CELLS)
-    return _problems(NATIVE, {cell: NativeSpec(cell=cell) for cell in cells}, choice)
+    drawn = {cell: NativeSpec(cell=cell) for cell in cells}
+    known = {f"known/{cell}": NativeSpec(cell=cell, known=True) for cell in cells}
+    return _problems(NATIVE, drawn | known, choice)
 
 
 def reuse_problems(choice: Choice) -> list[Problem]:
@@ -120,6 +127,21 @@ def _problems(suite: str, specs: Mapping[str, Spec], choice: Choice) -> list[Pro
 def all_pools() -> list[Pool]:
     """Return one group: everything."""
     return [Pool("all", always, has_tail)]
+
+
+def native_pools() -> list[Pool]:
+    """Return the cells with lengths that nobody knows, and those with lengths that are known."""
+
+    def pool(name: str, *, known: bool) -> Pool:
+        def within(run: Run) -> bool:
+            return bool(run.settings.get("known")) == known
+
+        def tail(run: Run) -> bool:
+            return within(run) and has_tail(run)
+
+        return Pool(name, within, tail)
+
+    return [pool(DRAWN, known=False), pool(KNOWN, known=True)]
 
 
 def reuse_pools() -> list[Pool]:

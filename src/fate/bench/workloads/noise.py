@@ -29,6 +29,13 @@ def noisy(case: Case, sigma: float) -> Case:
     return _with_truth(dataclasses.replace(case), actual, noise=sigma)
 
 
+def foreknown(case: Case) -> Case:
+    """Return the case with every length and tool declared as it turns out."""
+    actual = _actual(case)
+    arrivals = tuple([(at_s, actual[graph.id]) for at_s, graph in case.arrivals])
+    return dataclasses.replace(case, arrivals=arrivals)
+
+
 def biased(case: Case, factor: float) -> Case:
     """Return the case with what policies believe of calls and answers times a factor.
 

@@ -210,6 +210,9 @@ def test_native_cells_are_made_by_name(tmp_path: Path) -> None:
     case = NativeSpec(cell="rag").case(0, tmp_path)
     assert len(case.arrivals) == 24
     assert case != NativeSpec(cell="rag").case(1, tmp_path)
+    known = NativeSpec(cell="rag", known=True).case(0, tmp_path)
+    assert known.truth == case.truth and known.arrivals != case.arrivals
+    assert all(known.truth.actual[graph.id] == graph for _, graph in known.arrivals)
     for cell in reuse_axis().values():
         assert len(ReuseSpec(cell=cell).case(0, tmp_path).arrivals) == 60
 

@@ -27,19 +27,21 @@ def folders(tmp_path: Path, *suites: list[Run]) -> list[Path]:
 
 
 def test_cells_of_both_suites_count_and_the_control_does_not(tmp_path: Path) -> None:
-    """By hand: .5 and .8 have the geometric mean .632; a cell at 1.1 is lost and makes it .761."""
+    """By hand: .5 and .8 have the geometric mean .632, .5 and .2 .316; one of 1.1 makes .761."""
     control = {"cluster": "mild", "regime": "compute", "workflows": 2}
     dags = problem("real-dag", "mild/switch/W2", 5.0, 10.0)
     dags += problem("real-dag", "mild/compute/W2", 30.0, 10.0, settings=control)
     calls = problem("llm-native", "vote", 8.0, 10.0)
+    calls += problem("llm-native", "known/vote", 2.0, 10.0, settings={"known": True})
     said: list[str] = []
     assert lead(tmp_path / "one", said.append, folders(tmp_path, dags, calls)) == 0
     assert "reached  both foresight makespan_over_best-baseline: 0.632" in "\n".join(said)
+    assert "reached  both known foresight makespan_over_best-baseline: 0.316" in "\n".join(said)
     calls += problem("llm-native", "rag", 11.0, 10.0)
     (tmp_path / "more").mkdir()
     assert lead(tmp_path / "two", said.append, folders(tmp_path / "more", dags, calls)) == 1
-    assert "MISSED   both foresight cells_lost_to_best-baseline: 1" in said[-2]
-    assert "0.761" in said[-3]
+    assert "MISSED   both foresight cells_lost_to_best-baseline: 1" in said[-4]
+    assert "0.761" in said[-5]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -47,5 +49,5 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FateError, match=r"results\.jsonl: no runs; `fate bench real-dag`"):
         lead(tmp_path / "out", print, [tmp_path / "nothing"])
     dags = folders(tmp_path, problem("real-dag", "mild/switch/W2", 5.0, 10.0))
-    with pytest.raises(FateError, match="foresight and latency-aware on llm-native"):
+    with pytest.raises(FateError, match="foresight and latency-aware on llm-native's all"):
         lead(tmp_path / "out", print, dags)
