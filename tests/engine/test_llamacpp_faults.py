@@ -87,7 +87,8 @@ def test_a_killed_process_is_a_lost_device_and_comes_back(
     reached, prompt, answer = PHASES[phase]
 
     async def body() -> None:
-        async with in_time([slow]) as engine:
+        async def lost(engine: LlamaCppEngine) -> bool:
+            """Whether the process was killed in time: on a busy machine all may be over before."""
             if phase == "loading":
                 work = asyncio.ensure_future(engine.load("slow"))
             else:
@@ -96,8 +97,19 @@ def test_a_killed_process_is_a_lost_device_and_comes_back(
                 work = asyncio.ensure_future(engine.call(call))
             await until(lambda: reached(engine))
             os.kill(engine.pid, signal.SIGKILL)
-            with pytest.raises(DeviceLostError, match="d0"):
-                await work
+            [ended] = await asyncio.gather(work, return_exceptions=True)
+            if isinstance(ended, BaseException):
+                assert isinstance(ended, DeviceLostError) and "d0" in str(ended)
+                return True
+            return False
+
+        async with in_time([slow]) as engine:
+            for _ in range(5):
+                if await lost(engine):
+                    break
+                await engine.restart()
+            else:
+                pytest.fail("work went on after its process was killed")
             assert not await engine.healthy()
             with pytest.raises(DeviceLostError):
                 await engine.load("slow")
