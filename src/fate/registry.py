@@ -178,11 +178,10 @@ def build(kind: str, name: str, **options: object) -> Any:  # noqa: ANN401 - dep
         for option in options:
             if option not in accepted:
                 raise _unknown_option(kind, name, option, list(accepted))
-    for option in accepted.keys() & options.keys():
-        wanted = accepted[option].annotation
-        if wanted in _PLAIN_TYPES:
+    for option, value in options.items():
+        if option in accepted and accepted[option].annotation in _PLAIN_TYPES:
             try:
-                msgspec.convert(options[option], wanted)
+                msgspec.convert(value, accepted[option].annotation)
             except msgspec.ValidationError as error:
                 raise PluginOptionError(f"{kind} {name!r}, option {option!r}: {error}") from None
     return factory(**options)

@@ -16,7 +16,7 @@ import msgspec
 from fate.bench.bounds import Bound, lower_bound
 from fate.bench.case import Case, run_case
 from fate.bench.exact import Exact, Lists, solve_exact
-from fate.bench.guards import check, loads_ahead
+from fate.bench.guards import check
 from fate.bench.policies import ready_policy
 from fate.bench.pricing import priced
 from fate.bench.report import Echo, Progress, Report
@@ -176,8 +176,7 @@ def _measure(case: Case, policies: dict[str, Policy]) -> tuple[Exact, Bound, dic
     optimum = solve_exact(case, hint)
     least_s = max(bound.seconds, optimum.bound_s)
     for outcome in outcomes.values():
-        # Neither loads ahead: a policy that does may take less.
-        check(case, outcome, at_least_s=0.0 if loads_ahead(case, outcome) else least_s)
+        check(case, outcome, on_demand_s=least_s)
     return optimum, bound, {name: outcome.makespan_s for name, outcome in outcomes.items()}
 
 

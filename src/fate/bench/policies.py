@@ -63,7 +63,7 @@ def split_options(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _value(text: str) -> object:
-    """Return a number, true or false as such, everything else as text."""
+    """Return a finite number, true or false as such, everything else as text."""
     try:
         return json.loads(text, parse_constant=str)
     except ValueError:

@@ -19,7 +19,7 @@ import msgspec
 from fate.bench.bounds import lower_bound
 from fate.bench.case import Case, run_case
 from fate.bench.exact import solve_exact
-from fate.bench.guards import GuardError, check, loads_ahead
+from fate.bench.guards import GuardError, check
 from fate.bench.policies import ready_policy
 from fate.bench.rivals import PLANNERS
 from fate.bench.slots import projection_error, slots_case
@@ -66,9 +66,8 @@ def check_optimum(policies: Sequence[str], seed: int) -> None:
     case = small_case(seed, stages=_STAGES, devices=_DEVICES)
     least_s = max(lower_bound(case).seconds, solve_exact(case).bound_s)
     for name in policies:
-        outcome = run_case(case, ready_policy(name))
-        try:  # the optimum loads nothing ahead: a policy that does may take less
-            check(case, outcome, at_least_s=0.0 if loads_ahead(case, outcome) else least_s)
+        try:
+            check(case, run_case(case, ready_policy(name)), on_demand_s=least_s)
         except GuardError as error:
             raise GuardError(f"{name} on a small case of seed {seed}: {error}") from error
 

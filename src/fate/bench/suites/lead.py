@@ -60,7 +60,7 @@ def lead(out: Path, echo: Echo, folders: Sequence[Path]) -> int:
 def _recorded(folder: Path) -> list[Run]:
     found = read_all(folder)
     if not found:
-        made = " and ".join(f"`fate bench {name}`" for name, _ in _SUMS["both"])
+        made = " and ".join(f"`fate bench {name}`" for name in dict(_GROUPS))
         raise FateError(f"{folder / RESULTS}: no runs; {made} make them")
     return found
 

@@ -34,7 +34,7 @@ _GRAPHS, _GRAPH_RIGS = 12, ("mild", "hetero")
 
 
 class NativeSpec(msgspec.Struct, frozen=True, kw_only=True, tag="llm-native"):
-    """A cell of `LLM_NATIVE_CELLS`; `known`: lengths are what is declared, not drawn around it."""
+    """A cell of `LLM_NATIVE_CELLS`; `known`: policies know the lengths that are drawn."""
 
     cell: str
     known: bool = False

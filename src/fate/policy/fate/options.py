@@ -25,7 +25,8 @@ class FateOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         moves: most moves of the local search.
         solver: whether CP-SAT may run.
         always_solve: whether CP-SAT runs on every frontier, for ablations.
-        solver_max: frontiers up to this size are solved even where nothing couples them.
+        solver_max: frontiers up to this size, 16 at most, are solved even where nothing couples
+            them.
         margin: share of J that a new plan must gain over the previous one.
         spread: how the transfers to the children of a call count in the horizon: 0 by their mean,
             1 by their sum.

@@ -93,7 +93,7 @@ class ForesightPolicy:
         budget = budget_of(self.options, scene, kernel.name)
         draw = np.random.default_rng(snapshot.seed)
         start = [incumbent] if incumbent else []
-        # Without any budget the greedy plans are all that new nodes get.
+        # Without a budget for rules the greedy plans are all that new nodes get.
         greedy = budget.rules >= len(GREEDY) or (fresh > 0.0 and not self.options.rules)
         if incumbent is None or greedy:
             start += _constructed(whole, Construction(len(snapshot.model), whole, draw), budget)

@@ -13,6 +13,7 @@ def document(
     *tasks: dict[str, Any],
     version: str = "1.5",
     executed: dict[str, dict[str, Any]] | None = None,
+    file_bytes: int = 7,
 ) -> Any:
     """A WfFormat document with the given tasks; names are ids."""
     specified: list[dict[str, Any]] = [{"name": task["id"], **task} for task in tasks]
@@ -20,7 +21,10 @@ def document(
     return {
         "schemaVersion": version,
         "workflow": {
-            "specification": {"tasks": specified, "files": [{"id": "f", "sizeInBytes": 7}]},
+            "specification": {
+                "tasks": specified,
+                "files": [{"id": "f", "sizeInBytes": file_bytes}],
+            },
             "execution": {"tasks": ran},
         },
     }
@@ -67,6 +71,7 @@ def test_categories(name: str, program: str | None, category: str) -> None:
         (document({"id": "a", "parents": ["b"]}, {"id": "b", "parents": ["a"]}), "cycle"),
         (document({"id": "a", "parents": []}, {"id": "a", "parents": []}), "twice"),
         (document(), "it has no tasks"),
+        (document({"id": "a", "parents": []}, file_bytes=-1), "file 'f' has -1 bytes"),
         (
             document({"id": "a", "parents": []}, executed={"a": {"runtimeInSeconds": "long"}}),
             "could not convert .*'long'",

@@ -85,6 +85,17 @@ def test_an_instance_stays_within_its_column(limit: int) -> None:
     assert sum(bool(order) for order in orders) == (1 if limit == 1 else 3)
 
 
+def test_a_device_that_serves_already_counts_where_it_can_take_no_more() -> None:
+    """Of two devices that may hold chunks one runs some, and is too small for the others."""
+    chunks = [Node(instance=7, output=100.0) for _ in range(4)]
+    boxes = [Box(), Box(), Box(running=(7,), free_in=(50.0,), memory=0)]
+    p = plain(make_snapshot(chunks, boxes, [Kind(load_s=1.0)]), Weights(limit=2))
+    hint: Orders = [[0, 1, 2, 3], [], []]
+    orders = solve(p, hint, no_future(p), replay(p, hint)).orders
+    assert orders is not None
+    assert [bool(order) for order in orders].count(True) == 1 and not orders[2]
+
+
 def test_a_prefix_left_by_an_earlier_call_draws_the_next_one() -> None:
     """Second and third continue the first: 9 s of prefill saved beside it."""
     shared = (("system", 900),)

@@ -91,6 +91,17 @@ def test_without_a_budget_it_is_the_best_of_the_greedy_plans() -> None:
     assert sum(len(order) for order in plan.orders) == 2
 
 
+def test_without_a_budget_arrivals_get_the_best_of_the_greedy_plans_too() -> None:
+    """Beside a plan that is remembered; with a budget for rules they are searched instead."""
+    nodes = [Node(output=output) for output in (1.0, 100.0, 100.0, 200.0)]  # the longest first
+    devices, kinds = [Box(), Box()], [Kind()]
+    policy = ForesightPolicy(rules=0, anneal=0, projections=0, challenge=False)
+    memo = policy.plan(make_snapshot(nodes[:1], devices, kinds), None).memo
+    snapshot = make_snapshot(nodes, devices, kinds)
+    best_s = policy.plan(snapshot, None).search.objective_s
+    assert policy.plan(snapshot, memo).search.objective_s <= best_s
+
+
 def test_the_same_snapshot_gives_the_same_plan() -> None:
     """Its only randomness is the snapshot's seed."""
     snapshot = make_snapshot([Node(), Node(model=1), Node()], [Box(), Box()], [Kind(), Kind()])
