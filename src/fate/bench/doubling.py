@@ -68,7 +68,7 @@ def offline(out: Path, echo: Echo, *, seeds: int, cells: int, jobs: int | None) 
 
 def _problems(seeds: int, cells: int) -> list[Problem]:
     """Return the first seeds of the first cells of real-dag's quick run."""
-    choice = Choice(seeds=tuple(range(seeds)), quick=True, instances=None, graphs=None, trace=None)
+    choice = Choice(seeds=tuple(range(seeds)), quick=True)
     ordered = sorted(real_dag.problems(choice), key=lambda problem: problem.cell)
     by_cell = {cell: list(of) for cell, of in groupby(ordered, key=lambda p: p.cell)}
     names = list(dict.fromkeys(problem.cell for problem in real_dag.problems(choice)))[:cells]

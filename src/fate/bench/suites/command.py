@@ -13,10 +13,12 @@ from fate.bench.suites import chosen
 from fate.bench.suites.catalogue import suite as find_suite
 from fate.bench.suites.choosing import candidates, verdict
 from fate.bench.suites.figures import add_figures
+from fate.bench.suites.given import given
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.record import check_page, record
 from fate.bench.suites.results import Run, Times
 from fate.bench.suites.runner import (
+    ASIDE,
     Jobs,
     Rules,
     earlier_results,
@@ -83,6 +85,10 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     )
     if results.runs:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
+    if results.aside:
+        echo(
+            f"{results.aside} rows of another list, code or settings are set aside in {out / ASIDE}"
+        )
     processes = options.processes or default_processes()
     runs = run_jobs(
         jobs, results, report, processes=processes, line=partial(_line, titles=suite.titles)
@@ -122,9 +128,9 @@ def choice_of(options: Options) -> Choice:
     return Choice(
         seeds=read_seeds(options.seeds, this_commit(), count),
         quick=options.quick,
-        instances=None if options.instances is None else str(options.instances),
-        graphs=None if options.graphs is None else str(options.graphs),
-        trace=None if options.trace is None else str(options.trace),
+        instances=None if options.instances is None else given(options.instances),
+        graphs=None if options.graphs is None else given(options.graphs),
+        trace=None if options.trace is None else given(options.trace),
     )
 
 

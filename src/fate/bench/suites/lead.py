@@ -13,7 +13,7 @@ from fate.bench.suites import native, real_dag
 from fate.bench.suites.catalogue import suite
 from fate.bench.suites.chosen import chosen
 from fate.bench.suites.figures import LOST, LOST_CELLS, OVER_BEST
-from fate.bench.suites.results import RESULTS, Run, read_all
+from fate.bench.suites.results import RESULTS, Run, read_runs
 from fate.domain.errors import FateError
 
 _POLICY = "foresight"
@@ -58,7 +58,7 @@ def lead(out: Path, echo: Echo, folders: Sequence[Path]) -> int:
 
 
 def _recorded(folder: Path) -> list[Run]:
-    found = read_all(folder)
+    found = read_runs(folder)
     if not found:
         made = " and ".join(f"`fate bench {name}`" for name in dict(_GROUPS))
         raise FateError(f"{folder / RESULTS}: no runs; {made} make them")

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from fate.bench.case import Case
+from fate.bench.suites.given import Given
 from fate.bench.suites.problem import Problem, Spec
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Choice, Pool, always
@@ -48,12 +49,12 @@ class NativeSpec(msgspec.Struct, frozen=True, kw_only=True, tag="llm-native"):
 class GraphsSpec(msgspec.Struct, frozen=True, kw_only=True, tag="graphs"):
     """Graphs of a file, drawn by the seed, on a cluster."""
 
-    path: str
+    file: Given
     gpus: str
 
     def case(self, seed: int, store: Path) -> Case:  # nothing to keep
         """Make the case."""
-        forms = read_graphs(Path(self.path))
+        forms = read_graphs(self.file.where)
         drawn = random.Random(seed).sample(forms, min(_GRAPHS, len(forms)))  # noqa: S311  # no secret
         arrivals = graph_workflows(drawn, seed)
         return make_case(arrivals, rig(self.gpus, models_of(arrivals)), seed)
@@ -73,21 +74,21 @@ class TraceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
     """A cell of `TRACE_CELLS` on a file."""
 
     cell: str
-    path: str
+    file: Given
 
     def case(self, seed: int, store: Path) -> Case:  # nothing to keep
         """Make the case."""
-        return TRACE_CELLS[self.cell].case(_sessions(self.path), seed)
+        return TRACE_CELLS[self.cell].case(_sessions(self.file), seed)
 
 
 def native_problems(choice: Choice) -> list[Problem]:
     """Return the measured shapes, then these with lengths known; or the graphs of a file."""
     if choice.graphs is not None:
-        path = choice.graphs
-        read_graphs(Path(path))
+        file = choice.graphs
+        read_graphs(file.where)
         return _problems(
             NATIVE,
-            {f"graphs-{gpus}": GraphsSpec(path=path, gpus=gpus) for gpus in _GRAPH_RIGS},
+            {f"graphs-{gpus}": GraphsSpec(file=file, gpus=gpus) for gpus in _GRAPH_RIGS},
             choice,
         )
     cells = _QUICK_NATIVE if choice.quick else tuple(LLM_NATIVE_CELLS)
@@ -110,10 +111,10 @@ def trace_problems(choice: Choice) -> list[Problem]:
     """
     if choice.trace is None:
         raise FateError("trace: give a file of rows or sessions, --trace FILE")
-    path = choice.trace
-    _sessions(path)
+    file = choice.trace
+    _sessions(file)
     cells = ("mixed-4",) if choice.quick else tuple(TRACE_CELLS)
-    return _problems(TRACE, {cell: TraceSpec(cell=cell, path=path) for cell in cells}, choice)
+    return _problems(TRACE, {cell: TraceSpec(cell=cell, file=file) for cell in cells}, choice)
 
 
 def _problems(suite: str, specs: Mapping[str, Spec], choice: Choice) -> list[Problem]:
@@ -164,5 +165,5 @@ def has_tail(run: Run) -> bool:
 
 
 @cache
-def _sessions(path: str) -> list[Session]:
-    return read_trace(Path(path))
+def _sessions(file: Given) -> list[Session]:
+    return read_trace(file.where)

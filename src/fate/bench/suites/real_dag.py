@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from fate.bench.case import Case
+from fate.bench.suites.given import Given
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Run, code_digest
 from fate.bench.suites.suite import Choice, Pool, Within, never
@@ -49,7 +50,7 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
     cluster: ClusterKind
     regime: str
     workflows: int
-    instances: str | None = None
+    instances: Given | None = None
     most_tasks: int | None = None
 
     @property
@@ -64,7 +65,7 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
 
     def draw(self, seed: int) -> list[Workflow]:
         """Return the workflows; different cells draw different ones."""
-        folder = None if self.instances is None else Path(self.instances)
+        folder = None if self.instances is None else self.instances.where
         return draw_workflows(self.numbers(seed), self.workflows, folder, self.most_tasks)
 
     def numbers(self, seed: int) -> list[int]:
@@ -74,7 +75,8 @@ class ProxySpec(msgspec.Struct, frozen=True, kw_only=True, tag="paper-proxy"):
 
     def calibrated(self, drawn: Sequence[Workflow], seed: int, store: Path) -> Calibrated:
         """Return the scale, made once for all processes and later runs of the same code."""
-        made_by = f"{code_digest()} {self.instances} {self.most_tasks}"
+        drawn_from = None if self.instances is None else self.instances.digest
+        made_by = f"{code_digest()} {drawn_from} {self.most_tasks}"
         digest = blake2b(made_by.encode(), digest_size=6).hexdigest()
         name = f"{self.cell.replace('/', '-')}-{seed}-{digest}.json"
         path = store / "calibration" / name
@@ -147,7 +149,7 @@ def prepare(found: Sequence[Problem]) -> None:
         instances(needed)
     for spec, seed in drawn:
         if spec.instances is not None:  # all are drawn from the same folder
-            draw_instances(np.random.default_rng(spec.numbers(seed)), 1, Path(spec.instances))
+            draw_instances(np.random.default_rng(spec.numbers(seed)), 1, spec.instances.where)
             break
 
 

@@ -85,6 +85,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     cell: str
     seed: int
     policy: str
+    code: str
     planner_cpu_s: float
     cpu_s: float
     decisions: int
@@ -95,19 +96,14 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
         return self.suite, self.cell, self.seed, self.policy
 
 
-def read_runs(out: Path, code: str) -> dict[Key, Run]:
-    """Return the rows of an earlier run that the same code made; what is cut off is left out."""
-    return {run.key: run for run in read_all(out) if run.code == code}
-
-
-def read_all(out: Path) -> list[Run]:
+def read_runs(out: Path) -> list[Run]:
     """Return the rows of an earlier run, whatever code made them; what is cut off is left out."""
     return _lines(out / RESULTS, Run)
 
 
-def read_times(out: Path) -> dict[Key, Times]:
+def read_times(out: Path) -> list[Times]:
     """Return the times of an earlier run."""
-    return {times.key: times for times in _lines(out / TIMES, Times)}
+    return _lines(out / TIMES, Times)
 
 
 def append(path: Path, rows: Iterable[Run] | Iterable[Times]) -> None:

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -35,8 +35,11 @@ from fate.domain.errors import FateError
 from fate.registry import names
 from fate.view.history import History
 
+#: Where rows that a command with --resume has no use for are set aside, below its folder.
+ASIDE = "aside"
 #: Renders the rows of a finished problem.
 Line: TypeAlias = Callable[[Problem, Sequence[Run]], str]
+Row = TypeVar("Row", Run, Times)
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,12 +74,16 @@ class Jobs:
 
 @dataclass(slots=True)
 class Results:
-    """Rows so far, and the files they are kept in; what happened in runs that are drawn."""
+    """Rows so far, and the files they are kept in; what happened in runs that are drawn.
+
+    `aside` is how many earlier rows are of another list, code or settings.
+    """
 
     out: Path
     runs: dict[Key, Run] = field(default_factory=dict[Key, Run])
     times: dict[Key, Times] = field(default_factory=dict[Key, Times])
     histories: dict[str, History] = field(default_factory=dict[str, History])
+    aside: int = 0
 
     def add(self, runs: Sequence[Run], times: Sequence[Times]) -> None:
         """Keep the rows of a problem."""
@@ -119,18 +126,30 @@ def named_policies(text: str) -> list[str]:
 
 
 def earlier_results(out: Path, jobs: Jobs, *, resume: bool) -> Results:
-    """Return what is kept of an earlier run: rows of the same code and settings."""
-    results = Results(out)
+    """Return what is kept of an earlier run: rows of this job list, of the same code and settings.
+
+    With `resume` the others are set aside in a folder, from which a later command takes what is in
+    its list; without it they are gone.
+    """
+    results, code, aside = Results(out), code_digest(), out / ASIDE
     settings = {(p.suite, p.cell, p.seed): p.settings for p in jobs.problems}
+    wanted = set(jobs.keys())
+
+    def holds(run: Run) -> bool:
+        same = run.code == code and settings.get(run.key[:3]) == run.settings
+        return same and run.key in wanted
+
     if resume:
-        kept = {
-            key: run
-            for key, run in read_runs(out, code_digest()).items()
-            if settings.get(key[:3]) == run.settings
-        }
-        wanted = set(jobs.keys())
-        results.runs = {key: run for key, run in kept.items() if key in wanted}
-        results.times = {key: t for key, t in read_times(out).items() if key in results.runs}
+        rows = _distinct([*read_runs(aside), *read_runs(out)])
+        times = _distinct([*read_times(aside), *read_times(out)])
+        results.runs = {run.key: run for run in rows if holds(run)}
+        results.times = {t.key: t for t in times if t.key in results.runs and t.code == code}
+        left = [run for run in rows if results.runs.get(run.key) is not run]
+        results.aside = len(left)
+        if left or aside.is_dir():
+            aside.mkdir(exist_ok=True)  # written first: what is cut short here is there twice
+            rewrite(aside / RESULTS, left)
+            rewrite(aside / TIMES, [t for t in times if results.times.get(t.key) is not t])
     rewrite(out / RESULTS, list(results.runs.values()))
     rewrite(out / TIMES, list(results.times.values()))
     return results
@@ -164,6 +183,11 @@ def run_jobs(
                 results.histories.update(found.histories)
                 progress.step(line(task.problem, found.runs), _weight(task))
     return results.finish(jobs.keys())
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """Return rows without those that are there twice."""
+    return list({msgspec.json.encode(row): row for row in rows}.values())
 
 
 _HOLD = "rules between runs hold in {} small ones; those of each run are checked as it ends"

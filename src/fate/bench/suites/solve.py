@@ -78,6 +78,7 @@ def solve(task: Task, store: Path, commit: str, code: str) -> Solved:
             cell=run.cell,
             seed=run.seed,
             policy=policy,
+            code=code,
             planner_cpu_s=planner_cpu_s,
             cpu_s=time.thread_time() - start_s,
             decisions=run.decisions,

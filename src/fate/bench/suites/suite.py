@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from fate.bench.report import Target
+from fate.bench.suites.given import Given
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Run
 
@@ -17,9 +18,9 @@ class Choice:
 
     seeds: Sequence[int]
     quick: bool = False
-    instances: str | None = None
-    graphs: str | None = None
-    trace: str | None = None
+    instances: Given | None = None
+    graphs: Given | None = None
+    trace: Given | None = None
 
 
 def always(run: Run) -> bool:

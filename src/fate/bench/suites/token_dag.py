@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from fate.bench.case import Case
+from fate.bench.suites.given import Given
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import Run
 from fate.bench.suites.suite import Choice
@@ -32,7 +33,7 @@ class TokenSpec(msgspec.Struct, frozen=True, kw_only=True, tag=MAPPING):
     gpus: str
     artefacts: bool
     workflows: int = _WORKFLOWS
-    instances: str | None = None
+    instances: Given | None = None
 
     @property
     def cell(self) -> str:
@@ -45,7 +46,7 @@ class TokenSpec(msgspec.Struct, frozen=True, kw_only=True, tag=MAPPING):
 
     def case(self, seed: int, store: Path) -> Case:  # nothing to keep
         """Make the case."""
-        folder = None if self.instances is None else Path(self.instances)
+        folder = None if self.instances is None else self.instances.where
         draw = np.random.default_rng(self.numbers(seed))
         drawn = draw_instances(draw, self.workflows, folder)
         arrivals = [

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from fate.bench.case import run_case
 from fate.bench.machine import Machine
+from fate.bench.offline import OFFLINE
 from fate.bench.policies import ready_policy
 from fate.bench.report import Report, Row, Target
 from fate.bench.rivals import PLANNERS
@@ -31,6 +32,8 @@ from fate.view.fold import fold
 REPORT_MD, REPORT_HTML = "report.md", "report.html"
 _MAKESPAN = f"makespan_over_{REFERENCE}"
 _TITLES = {"all": "All cells"}
+#: The reference is drawn anyway; the others are no policies.
+_NOT_RUN_AGAIN = (REFERENCE, LOWER_BOUND, OFFLINE)
 #: What bars show: metric -> title of the axis.
 _BARS = {
     _MAKESPAN: f"makespan over {REFERENCE}'s",
@@ -193,7 +196,7 @@ def _two_runs(book: Book, suite: Suite, drawn: Problem | None, results: Results)
     if drawn is None or not suite.look.gantt:
         return Section(title="")
     known = book.policies(drawn.cell)
-    policies = [policy for policy in known if policy not in (REFERENCE, LOWER_BOUND)]
+    policies = [policy for policy in known if policy not in _NOT_RUN_AGAIN]
     if not policies:
         return Section(title="")
     policies.sort(key=lambda policy: policy.partition("?")[0] not in PLANNERS)

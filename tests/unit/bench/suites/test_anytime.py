@@ -13,6 +13,7 @@ from fate.bench.report import Report
 from fate.bench.suites import anytime
 from fate.bench.suites.catalogue import suite
 from fate.bench.suites.figures import add_figures
+from fate.bench.suites.given import given
 from fate.bench.suites.ladder import ladder_section
 from fate.bench.suites.real_dag import ProxySpec
 from fate.bench.suites.results import Times
@@ -37,7 +38,7 @@ WEIGHT = ForesightOptions().mean
 def small_case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     """Return a small batch of the headline's kind; estimates are exact."""
     folder = instance_folder(tmp_path / "dags")
-    spec = ProxySpec(cluster="mild", regime=request.param, workflows=2, instances=str(folder))
+    spec = ProxySpec(cluster="mild", regime=request.param, workflows=2, instances=given(folder))
     return spec.case(0, tmp_path)
 
 
@@ -112,8 +113,8 @@ def test_the_report_has_a_curve_of_quality_over_budget(tmp_path: Path) -> None:
         for policy, end_s in ends_s.items()
     ]
     times = [
-        Times(suite="anytime", cell="c", seed=0, policy=policy, planner_cpu_s=0.07, cpu_s=1.0,
-              decisions=7)
+        Times(suite="anytime", cell="c", seed=0, policy=policy, code="",
+              planner_cpu_s=0.07, cpu_s=1.0, decisions=7)
         for policy in ends_s
     ]  # fmt: skip
     report = Report("anytime", tmp_path, print)

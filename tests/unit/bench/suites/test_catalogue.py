@@ -14,6 +14,7 @@ from fate.bench.policies import ready_policy
 from fate.bench.rivals import PLANNERS, as_published, with_late_binding
 from fate.bench.suites import chosen, variants
 from fate.bench.suites.catalogue import SUITES, suite
+from fate.bench.suites.given import Given, given
 from fate.bench.suites.looks import LOOKS
 from fate.bench.suites.native import GraphsSpec, NativeSpec, ReuseSpec, reuse_axis
 from fate.bench.suites.problem import Problem
@@ -46,10 +47,10 @@ def test_lists_are_frozen(name: str, quick: bool) -> None:
 @pytest.mark.parametrize("name", ["real-dag", "load", "noise", "arrivals", "ablation", "anytime"])
 def test_quick_runs_on_files_leave_out_large_ones(name: str) -> None:
     """All the same, so that suites have instances in common."""
-    found = suite(name).problems(Choice(seeds=(0,), quick=True, instances="dags"))
+    found = suite(name).problems(Choice(seeds=(0,), quick=True, instances=Given("dags", "0")))
     specs = [p.spec for p in variants.bases(found)]
     assert {spec.most_tasks for spec in specs} == {120}
-    whole = suite(name).problems(Choice(seeds=(0,), instances="dags"))
+    whole = suite(name).problems(Choice(seeds=(0,), instances=Given("dags", "0")))
     assert {p.spec.most_tasks for p in variants.bases(whole) if isinstance(p.spec, ProxySpec)} == {
         None
     }
@@ -127,7 +128,7 @@ def test_only_the_option_for_its_data_is_a_commands() -> None:
 def small_base(tmp_path: Path) -> ProxySpec:
     """Return a small batch."""
     folder = instance_folder(tmp_path / "dags")
-    return ProxySpec(cluster="mild", regime="switch", workflows=2, instances=str(folder))
+    return ProxySpec(cluster="mild", regime="switch", workflows=2, instances=given(folder))
 
 
 def graphs(case: Case) -> list[str]:
@@ -222,7 +223,7 @@ def test_graphs_of_a_file(tmp_path: Path) -> None:
     file = Path(__file__).parents[5] / "shared" / "data" / "llm_workflows.json"
     if not file.is_file():
         pytest.skip("the graphs are not part of the project")
-    spec = GraphsSpec(path=str(file), gpus="mild")
+    spec = GraphsSpec(file=given(file), gpus="mild")
     assert len(spec.case(0, tmp_path).arrivals) == 12
     assert graphs(spec.case(0, tmp_path)) != graphs(spec.case(1, tmp_path))
     assert graphs(spec.case(0, tmp_path)) == graphs(spec.case(0, tmp_path))

@@ -1,15 +1,19 @@
 """`real-dag`: its frozen list, and a whole run on files."""
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.instances import Tasks, document
 
+from fate.bench.offline import OFFLINE
 from fate.bench.suites import real_dag
 from fate.bench.suites.command import Options, run_suite
 from fate.bench.suites.record import check_page
+from fate.bench.suites.results import RESULTS, append, read_runs
 from fate.bench.suites.suite import Choice
 from fate.bench.workloads.regimes import REGIMES
 from fate.domain.errors import FateError
@@ -119,3 +123,25 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     options = Options(seeds="0", quick=True, processes=1, instances=tmp_path)
     with pytest.raises(FateError, match="no WfFormat instance"):
         run_suite("real-dag", tmp_path / "out", lambda _: None, options)
+
+
+def test_a_resumed_report_has_no_chart_of_the_offline_best(tmp_path: Path) -> None:
+    """It is no policy that could be run again to see what happened when."""
+    folder = instance_folder(tmp_path / "dags")
+    options = Options(seeds="0", quick=True, policies="late-eft", processes=1, instances=folder)
+    out, lines = tmp_path / "out", list[str]()
+    run_suite("real-dag", out, lines.append, options)
+    offline = tuple(
+        [
+            msgspec.structs.replace(run, policy=OFFLINE)
+            for run in read_runs(out)
+            if run.policy == "late-eft"
+        ]
+    )
+    append(out / RESULTS, offline)
+    again = dataclasses.replace(options, policies=OFFLINE, resume=True)
+    run_suite("real-dag", out, lines.append, again)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert OFFLINE in page
+    assert "One instance, two policies" not in page
+    assert f"8 rows of another list, code or settings are set aside in {out / 'aside'}" in lines

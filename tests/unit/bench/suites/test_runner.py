@@ -13,7 +13,14 @@ from fate.bench.guards import GuardError
 from fate.bench.report import Report
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.results import RESULTS, TIMES, code_digest
-from fate.bench.suites.runner import Jobs, Rules, earlier_results, named_policies, run_jobs
+from fate.bench.suites.runner import (
+    ASIDE,
+    Jobs,
+    Rules,
+    earlier_results,
+    named_policies,
+    run_jobs,
+)
 from fate.bench.suites.solve import RunError
 from fate.domain.errors import FateError
 
@@ -94,6 +101,24 @@ def test_resume_runs_what_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / RESULTS).read_bytes() == whole
     assert run(tmp_path, resume=True) == []
     assert len(run(tmp_path)) == 3
+
+
+def test_resume_sets_aside_what_is_not_in_the_list(tmp_path: Path) -> None:
+    """Rows of another list, and of other code, are not lost: a later command finds its own."""
+    run(tmp_path)
+    whole, times = (tmp_path / RESULTS).read_bytes(), (tmp_path / TIMES).read_bytes()
+    other = whole.splitlines(keepends=True)[0].replace(code_digest().encode(), b"0" * 12)
+    (tmp_path / RESULTS).write_bytes(other + whole)
+    few = Jobs(problems=problems()[:1], policies=POLICIES[:1])
+    results = earlier_results(tmp_path, few, resume=True)
+    assert list(results.runs) == few.keys()
+    assert results.aside == 6
+    assert other in (tmp_path / ASIDE / RESULTS).read_bytes()
+    assert run(tmp_path, resume=True) == []
+    assert (tmp_path / RESULTS).read_bytes() == whole
+    assert (tmp_path / TIMES).read_bytes() == times
+    assert (tmp_path / ASIDE / RESULTS).read_bytes() == other
+    assert (tmp_path / ASIDE / TIMES).read_bytes() == b""
 
 
 def test_a_failing_policy_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
