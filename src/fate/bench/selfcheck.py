@@ -11,7 +11,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -26,12 +26,15 @@ from fate.bench.slots import projection_error, slots_case
 from fate.bench.small import small_case
 from fate.cost.profile import CallCosts, Profile
 from fate.domain.catalog import Cluster, Link
+from fate.domain.graph import Graph, Stage
 from fate.domain.messages import Call
 from fate.drivers.setup import Outcome
 from fate.drivers.world import Truth
 from fate.registry import BUILTIN
 
 _STAGES, _DEVICES = 8, 2
+#: What the tools of a case with tools take [s]; the second of a call twice as long.
+_TOOL_S = 1.5
 #: Sums of the same floats in another order may differ by this share.
 _ROUNDING = 1e-9
 #: Devices of the case without states are so many times slower than the first: none are equal, so
@@ -73,8 +76,9 @@ def check_optimum(policies: Sequence[str], seed: int) -> None:
 
 
 def check_projection(seed: int) -> None:
-    """Check that a plan on devices with one slot ends when it is foretold to."""
-    errors = projection_error(slots_case(1, 3, seed), seed)
+    """Check that a plan on devices with one slot ends when it is foretold to, tools or not."""
+    case = slots_case(1, 3, seed)
+    errors = [error for each in (case, with_tools(case)) for error in projection_error(each, seed)]
     if max(errors) > _ROUNDING:
         raise GuardError(
             f"a projection is off by {max(errors):.2g} of the makespan at zero noise, seed {seed}"
@@ -113,6 +117,28 @@ def calls(outcome: Outcome) -> list[tuple[float, str, str]]:
         for command in record.commands
         if isinstance(command, Call)
     ]
+
+
+def with_tools(case: Case) -> Case:
+    """Return the case with a tool on every edge, which is kept: a call reads its parents, too."""
+
+    def stages(graph: Graph) -> Iterator[Stage]:
+        for stage in graph.stages:
+            tools = [
+                Stage(
+                    id=f"{stage.id}-{n}", kind="tool", parents=(parent,), tool_s=_TOOL_S * (n + 1)
+                )
+                for n, parent in enumerate(stage.parents)
+            ]
+            yield from tools
+            parents = (*stage.parents, *[tool.id for tool in tools])
+            yield msgspec.structs.replace(stage, parents=parents)
+
+    arrivals = tuple(
+        [(at_s, msgspec.structs.replace(g, stages=tuple(stages(g)))) for at_s, g in case.arrivals]
+    )
+    truth = dataclasses.replace(case.truth, actual={graph.id: graph for _, graph in arrivals})
+    return dataclasses.replace(case, arrivals=arrivals, truth=truth)
 
 
 def stateless(case: Case) -> Case:

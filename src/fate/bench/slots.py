@@ -116,7 +116,8 @@ def projection_error(case: Case, seed: int) -> tuple[float, float]:
 def _errors(case: Case, policy: Policy, foretold: Mapping[str, float]) -> tuple[float, float]:
     """Return the error of the makespan and the mean error of the calls' ends, over the makespan."""
     history = check(case, run_case(case, policy))
-    ends_s = {stage.instance: stage.end_s or 0.0 for stage in history.stages}
+    calls = [stage for stage in history.stages if stage.kind == "llm"]
+    ends_s = {call.instance: call.end_s or 0.0 for call in calls}
     last_s = max(ends_s.values())
     mean_s = sum(abs(foretold[name] - end_s) for name, end_s in ends_s.items()) / len(ends_s)
     return abs(max(foretold.values()) - last_s) / last_s, mean_s / last_s

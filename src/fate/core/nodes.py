@@ -7,6 +7,7 @@ the whole DAG needs it; maps that wait are cut into the chunks they would have.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from fate.core.foretold import Foretold
@@ -95,12 +96,13 @@ def look_everywhere(
     rows_of = add_waiting(nodes, lifecycle, options)
     nodes.edges = [
         [
-            Edge(row, _share(owner, child) / len(rows), _between_s(owner, child))
+            Edge(row, _share(owner, child) / len(rows), tools_s[child.number])
             for child in owner.next_calls
             for rows in (rows_of.get(child.number, ()),)
             for row in rows
         ]
         for owner in nodes.owners
+        for tools_s in (_tools_s(owner),)
     ]
     nodes.released_at_s = _released(nodes, lifecycle, running, rows_of, now_s)
 
@@ -144,10 +146,9 @@ def _released(
     released_at_s = [0.0] * len(nodes.owners)
 
     def release(instance: Instance, at_s: float) -> None:
-        for child in instance.next_calls:
-            for row in rows_of.get(child.number, ()):
-                end_s = at_s + _between_s(instance, child)
-                released_at_s[row] = max(released_at_s[row], end_s)
+        for number, tools_s in _tools_s(instance).items():
+            for row in rows_of.get(number, ()):
+                released_at_s[row] = max(released_at_s[row], at_s + tools_s)
 
     for chain, expected in running.chains.items():
         if chain.chunk is not None:
@@ -158,18 +159,26 @@ def _released(
     return released_at_s
 
 
-def _between_s(parent: Instance, child: Instance) -> float:
-    """Return the seconds of the tools between a stage and one of its next calls."""
-    if child in parent.children:
-        return 0.0
-    return max(
-        [
-            between.own_s + _between_s(between, child)
-            for between in parent.children
-            if between.stage.kind == "tool" and child in between.next_calls
-        ],
-        default=0.0,
-    )
+def _tools_s(parent: Instance) -> dict[int, float]:
+    """Return the seconds of tools before each of a stage's next calls, by number: the longest way.
+
+    A call may follow its parent directly, too: the next turn of an agent reads what it said before
+    and what its tools have answered.
+    """
+    before_s = dict.fromkeys([call.number for call in parent.next_calls], 0.0)
+    done_s = dict[int, float]()
+    reached = [(parent.number, parent)]
+    while reached:  # numbers rise from parents to children: a tool comes when all ways to it have
+        _, instance = heappop(reached)
+        at_s = done_s.get(instance.number, 0.0)
+        for call in instance.next_calls:
+            before_s[call.number] = max(before_s.get(call.number, 0.0), at_s)
+        for tool in instance.children:
+            if tool.stage.kind == "tool":
+                if tool.number not in done_s:
+                    heappush(reached, (tool.number, tool))
+                done_s[tool.number] = max(done_s.get(tool.number, 0.0), at_s + tool.own_s)
+    return before_s
 
 
 def _share(instance: Instance, child: Instance) -> float:

@@ -159,6 +159,35 @@ def test_the_lookahead_sees_through_tools() -> None:
     assert hand.snapshot.child_share.tolist() == [1.0]
 
 
+def test_tools_count_beside_a_direct_edge() -> None:
+    """The next turn of an agent reads its last one, and waits for the longest way through tools."""
+    tool = Stage(id="test", kind="tool", parents=("think",), tool_s=7.0)
+    stages = (
+        llm("w", "think", "A"),
+        tool,
+        replace(tool, id="look", tool_s=1.0),
+        replace(tool, id="sum", parents=("test", "look"), tool_s=2.0),
+        llm("w", "act", "A", ["think", "look", "sum"]),
+    )
+    hand = ByHand()
+
+    def shown() -> Snapshot:
+        maker = SnapshotBuilder(hand.core.lifecycle, hand.core.fleet, SchedulerOptions(), 0)
+        return maker.build(1, hand.now_s, whole_frontier=False, lookahead="all")
+
+    hand.submit(Graph(id="w", stages=stages))
+    assert shown().node_names == ("w/think", "w/act")
+    assert shown().child_after_s.tolist() == [9.0]
+    hand.plan((first("w", "think"),), ())
+    hand.loaded(hand.one(Load))
+    snapshot, call = shown(), hand.one(Call)
+    assert snapshot.node_names == ("w/act",)
+    assert snapshot.released_at_s.tolist() == [snapshot.free_at_s[0, 0] + 9.0]
+    hand.finished(call)
+    hand.expand()
+    assert shown().released_at_s.tolist() == pytest.approx([hand.now_s + 9.0], abs=1.5)
+
+
 def test_chunks_of_a_map_divide_their_share() -> None:
     """Four single items and a critic behind them: a quarter each."""
     hand = ByHand(chunk_s=0.0)
