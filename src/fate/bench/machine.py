@@ -37,6 +37,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     load_before: float
     versions: dict[str, str]
 
+    @property
+    def hardware(self) -> str:
+        """The processor and how many cores there are: what times depend on."""
+        return f"{self.processor}, {self.cores} cores"
+
 
 def this_machine() -> Machine:
     """Describe the machine and the software."""

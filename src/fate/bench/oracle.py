@@ -23,7 +23,7 @@ from fate.bench.report import Echo, Progress, Report
 from fate.bench.small import small_case
 from fate.bench.statistics import exact, ratio
 from fate.bench.suites.oracle_page import write_oracle
-from fate.bench.suites.results import code_digest
+from fate.bench.suites.results import RESULTS, code_digest, read_rows
 from fate.bench.workers import resumable, spread
 from fate.policy.base import Policy
 from fate.registry import names
@@ -114,16 +114,10 @@ def oracle(out: Path, echo: Echo, plan: OraclePlan, asked: str = "fate bench ora
 
 def _kept(out: Path, plan: OraclePlan) -> dict[int, Solved]:
     """Return the cases that the same code solved under the same policies."""
-    path, found = out / "results.jsonl", list[Solved]()
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            found.append(msgspec.json.decode(line, type=Solved))
-        except msgspec.DecodeError:
-            continue
     asked = (plan.stages, plan.devices, code_digest(), set(plan.policies))
     return {
         each.seed: each
-        for each in found
+        for each in read_rows(out / RESULTS, Solved)
         if (each.stages, each.devices, each.code, set(each.makespan_s)) == asked
     }
 

@@ -16,7 +16,7 @@ from fate.bench.decisions import SampledPolicy, TimedPolicy, run_chains, time_co
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target
 from fate.bench.statistics import average, exact
-from fate.bench.suites.results import code_digest
+from fate.bench.suites.results import RESULTS, code_digest, read_rows
 from fate.bench.suites.scale_page import write_scale
 from fate.bench.workers import resumable, spread
 from fate.core.options import SchedulerOptions
@@ -142,12 +142,7 @@ def scale(out: Path, echo: Echo, plan: ScalePlan, asked: str = "fate bench scale
 
 def _kept(out: Path) -> dict[tuple[Size, str, int, int], Measured]:
     """Return what the same code measured; lines that are cut off are left out."""
-    path, found = out / "results.jsonl", list[Measured]()
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            found.append(msgspec.json.decode(line, type=Measured))
-        except msgspec.DecodeError:
-            continue
+    found = read_rows(out / RESULTS, Measured)
     return {each.key: each for each in found if each.code == code_digest()}
 
 

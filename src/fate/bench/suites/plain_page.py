@@ -36,7 +36,7 @@ def write_plain(
         facts=(
             ("command", asked),
             ("commit", machine.commit or f"fate {machine.fate}"),
-            ("machine", f"{machine.processor}, {machine.cores} cores"),
+            ("machine", machine.hardware),
         ),
         sections=[
             section

@@ -3,42 +3,101 @@
 Positions across are percentages, so that text keeps its size on a telephone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from fate.bench.report import Row
 from fate.bench.rivals import PLANNERS
 from fate.bench.suites.axis import tick_text, ticks
 from fate.bench.suites.chosen import REFERENCE
-from fate.bench.suites.tables import Book, Table, interval_text, ratio_text
+from fate.bench.suites.tables import Book, Table, interval_text, ratio_text, short_text
 
 #: Height of a bar's row, and of the numbers below all of them [px].
 _ROW, _FOOT = 26, 18
+#: The line at 1.
+_ONE = '<line class="one" x1="{0:.2f}%" x2="{0:.2f}%" y1="0" y2="{1}"/>'
 
 
-def bars(book: Book, cell: str, metric: str, title: str) -> str:
+def bars(
+    book: Book,
+    cell: str,
+    metric: str,
+    title: str,
+    *,
+    ratio: bool = True,
+    written: Callable[[Row], str] = interval_text,
+) -> str:
     """Return a bar with its interval for each policy, shortest first, on an axis from 0.
 
     Args:
         book: the figures.
         cell: of which cell.
-        metric: a ratio over the reference.
+        metric: what bars are as long as.
         title: what the axis shows.
+        ratio: the figures are ratios over the reference, which is a line at 1.
+        written: how a figure is written beside its bar.
     """
     rows = [(p, row) for p in book.policies(cell) if (row := book.get(cell, p, metric))]
-    if not rows:
-        return ""
-    top = max(max(row.high for _, row in rows), 1.0) * 1.04
     rows.sort(key=lambda each: each[1].mean)
+    top = max([row.high for _, row in rows] + ([1.0] if ratio else [])) * 1.04 if rows else 0.0
+    if top <= 0.0:
+        return ""
     one = 100.0 / top
     lines = [
-        f'<div class="bar{" ours" if _plain(policy) in PLANNERS else ""}">'
-        f"<span>{escape(book.title(policy))}</span>"
-        f'<svg height="{_ROW}">{_bar(row, one)}</svg>'
-        f"<b>{interval_text(row)}</b></div>"
+        _line(book, policy, _bar(row, one, written(row), ratio=ratio), written(row))
         for policy, row in rows
     ]
+    return _chart(title, lines, top)
+
+
+def stacked(book: Book, cell: str, parts: Mapping[str, str], title: str) -> str:
+    """Return for each policy a bar made of figures that add up, the shortest first.
+
+    Args:
+        book: the figures.
+        cell: of which cell.
+        parts: what a part is called -> its metric; in the order of the palette's colours.
+        title: what the axis shows.
+    """
+    sums = {
+        policy: [row.mean if row else 0.0 for row in rows]
+        for policy in book.policies(cell)
+        for rows in [[book.get(cell, policy, metric) for metric in parts.values()]]
+        if any(rows)
+    }
+    top = max(map(sum, sums.values()), default=0.0) * 1.04
+    if top <= 0.0:
+        return ""
+    lines = [
+        _line(book, policy, _stack(sizes, list(parts), 100.0 / top), short_text(sum(sizes)))
+        for policy, sizes in sorted(sums.items(), key=lambda each: sum(each[1]))
+    ]
+    return _chart(title, lines, top)
+
+
+def _stack(sizes: Sequence[float], names: Sequence[str], one: float) -> str:
+    """Return the parts of a bar, one behind the other."""
+    begins = accumulate(sizes, initial=0.0)
+    return "".join(
+        f'<g class="part c{number}"><title>{escape(name)}: {short_text(size)}</title>'
+        f'<rect x="{begin * one:.2f}%" y="5" width="{size * one:.2f}%" height="{_ROW - 10}"/></g>'
+        for number, (name, size, begin) in enumerate(zip(names, sizes, begins, strict=False))
+    )
+
+
+def _line(book: Book, policy: str, drawn: str, text: str) -> str:
+    """Return a policy's name, its bar, and its figure."""
+    return (
+        f'<div class="bar{" ours" if _plain(policy) in PLANNERS else ""}">'
+        f"<span>{escape(book.title(policy))}</span>"
+        f'<svg height="{_ROW}">{drawn}</svg><b>{escape(text)}</b></div>'
+    )
+
+
+def _chart(title: str, lines: Sequence[str], top: float) -> str:
+    """Return bars on an axis from 0 to `top`."""
+    one = 100.0 / top
     return (
         f'<div class="bars"><p class="axis">{escape(title)}</p>{"".join(lines)}'
         f'<div class="bar foot"><svg height="{_FOOT}">{_foot(top, one)}</svg></div></div>'
@@ -54,7 +113,7 @@ def _foot(top: float, one: float) -> str:
     )
 
 
-def _bar(row: Row, one: float) -> str:
+def _bar(row: Row, one: float, text: str, *, ratio: bool) -> str:
     middle = _ROW / 2
     end, low, high = row.mean * one, row.low * one, row.high * one
     marks = (
@@ -66,9 +125,9 @@ def _bar(row: Row, one: float) -> str:
         )
     )
     return (
-        f"<title>{escape(row.policy)}: {interval_text(row)}, n {row.n}</title>"
-        f'<line class="one" x1="{one:.2f}%" x2="{one:.2f}%" y1="0" y2="{_ROW}"/>'
-        f'<rect x="0" y="5" width="{end:.2f}%" height="{_ROW - 10}" rx="2"/>'
+        f"<title>{escape(row.policy)}: {escape(text)}, n {row.n}</title>"
+        + (_ONE.format(one, _ROW) if ratio else "")
+        + f'<rect x="0" y="5" width="{end:.2f}%" height="{_ROW - 10}" rx="2"/>'
         + (marks if row.high > row.low else "")
     )
 

@@ -38,7 +38,7 @@ def record(page: Path, document: Document, asked: str, machine: Machine, took: s
     before = page.read_text(encoding="utf-8") if page.is_file() else _HEAD
     parts = [
         f"## {document.title}, {machine.started_at[:10]}, {machine.commit or machine.fate}",
-        f"`{asked}`, {took}, {machine.processor}, {machine.cores} cores.",
+        f"`{asked}`, {took}, {machine.hardware}.",
     ]
     for section in document.sections:
         parts.append(f"### {section.title}")

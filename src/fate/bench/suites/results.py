@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 import fate
 
 RESULTS, TIMES = "results.jsonl", "times.jsonl"
+R = TypeVar("R", bound=msgspec.Struct)
 
 #: What tells runs apart: suite, cell, seed, policy.
 Key: TypeAlias = tuple[str, str, int, str]
@@ -98,12 +99,12 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_runs(out: Path) -> list[Run]:
     """Return the rows of an earlier run, whatever code made them; what is cut off is left out."""
-    return _lines(out / RESULTS, Run)
+    return read_rows(out / RESULTS, Run)
 
 
 def read_times(out: Path) -> list[Times]:
     """Return the times of an earlier run."""
-    return _lines(out / TIMES, Times)
+    return read_rows(out / TIMES, Times)
 
 
 def append(path: Path, rows: Iterable[Run] | Iterable[Times]) -> None:
@@ -112,7 +113,7 @@ def append(path: Path, rows: Iterable[Run] | Iterable[Times]) -> None:
         file.writelines([msgspec.json.encode(row) + b"\n" for row in rows])
 
 
-def rewrite(path: Path, rows: Sequence[Run] | Sequence[Times]) -> None:
+def rewrite(path: Path, rows: Sequence[msgspec.Struct]) -> None:
     """Put rows in place of a file's, all or none."""
     part = path.with_suffix(".part")
     part.write_bytes(b"".join([msgspec.json.encode(row) + b"\n" for row in rows]))
@@ -130,11 +131,10 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _lines(path: Path, kind: type[Any]) -> list[Any]:
-    if not path.is_file():
-        return []
-    found: list[Any] = []
-    for line in path.read_bytes().splitlines():
+def read_rows(path: Path, kind: type[R]) -> list[R]:
+    """Return a file's rows of a kind; lines that are cut off or of another kind are left out."""
+    found: list[R] = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
             found.append(msgspec.json.decode(line, type=kind))
         except msgspec.DecodeError:

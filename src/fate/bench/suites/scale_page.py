@@ -7,7 +7,7 @@ from fate.bench.report import Report, Row, Target
 from fate.bench.suites.curves import curves
 from fate.bench.suites.document import Section
 from fate.bench.suites.plain_page import Plain, write_plain
-from fate.bench.suites.tables import Book, Table
+from fate.bench.suites.tables import Book, Table, short_text
 
 _CELL = re.compile(r"(\d+) stages, (\d+) devices")
 _PLAIN = Plain(
@@ -78,6 +78,4 @@ def _cells(book: Book) -> Section:
 
 
 def _written(row: Row | None) -> str:
-    if row is None:
-        return ""
-    return f"{row.mean:.0f}" if abs(row.mean) >= 100 else f"{row.mean:.3g}"
+    return "" if row is None else short_text(row.mean)

@@ -1,5 +1,6 @@
 """Figures as tables: for the terminal, for Markdown and for the page alike."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from fate.bench.suites.results import Times
 #: What figures begin with.
 _BEGINS = frozenset("0123456789.-")
 Lines = list[tuple[str, ...]]
+#: Metrics that are a time in these units.
+_TIMES = re.compile(r"(?:^|_)(?:ms|us)_")
 NO_TITLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -143,8 +146,10 @@ def text_columns(table: Table) -> set[int]:
 
 
 def figure_text(row: Row) -> str:
-    """Write a figure: a count as such, everything else as a ratio with its interval."""
-    return f"{row.mean:.0f}" if row.metric.startswith("cells_") else interval_text(row)
+    """Write a figure: a count and a time as such, everything else as a ratio with its interval."""
+    if row.metric.startswith("cells_"):
+        return f"{row.mean:.0f}"
+    return spread_text(row) if _TIMES.search(row.metric) else interval_text(row)
 
 
 def metric_text(metric: str) -> str:
@@ -161,6 +166,18 @@ def _cell(row: Row | None, how: str) -> str:
 def ratio_text(value: float) -> str:
     """Write a ratio with three decimals and no zero before the point."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
+
+
+def short_text(value: float) -> str:
+    """Write a figure with three digits, or all of a large one's."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread_text(row: Row) -> str:
+    """Write a figure that is no ratio, with its interval."""
+    if row.low == row.high:
+        return short_text(row.mean)
+    return f"{short_text(row.mean)} [{short_text(row.low)}, {short_text(row.high)}]"
 
 
 def interval_text(row: Row) -> str:

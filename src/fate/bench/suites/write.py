@@ -88,7 +88,7 @@ def _facts(machine: Machine, suite: Suite, asked: str) -> tuple[tuple[str, str],
     return (
         ("command", asked),
         ("commit", machine.commit or f"fate {machine.fate}"),
-        ("machine", f"{machine.processor}, {machine.cores} cores"),
+        ("machine", machine.hardware),
         ("best published baseline", best.published),
         ("best baseline with late binding", best.late),
     )
@@ -96,6 +96,9 @@ def _facts(machine: Machine, suite: Suite, asked: str) -> tuple[tuple[str, str],
 
 def targets_section(book: Book, targets: Sequence[Target]) -> Section:
     """Return for each target whether it is reached, or that it is not measured."""
+    if targets and not any(book.get(t.cell, t.policy, t.metric) for t in targets):
+        about = ", ".join(dict.fromkeys(f"`{t.policy}` in `{t.cell}`" for t in targets))
+        return Section(title="Targets", text=f"None is measured: they are about {about}.")
     lines: list[tuple[str, ...]] = []
     for target in targets:
         row = book.get(target.cell, target.policy, target.metric)
