@@ -40,7 +40,7 @@ docs: $(DOCS)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 bench-quick: $(DEFAULT)  ## the live benchmark, three pairs (about 15 minutes on 2 cores)
-	$(BIN)/fate bench live --pairs 3 --out out/bench-quick
+	$(BIN)/fate bench live --seeds 0-2 --out out/bench-quick
 
 clean:  ## remove the environments and everything generated
 	rm -rf .venv .uv demo out site

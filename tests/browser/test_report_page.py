@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.browser.conftest import Tab
+from tests.unit.bench.live_runs import latency_report, live_report
 from tests.unit.bench.suites.test_real_dag import instance_folder
 
 from fate.bench.suites.command import Options, run_suite
@@ -67,13 +68,27 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "out" / "report.html"
 
 
+@pytest.fixture(scope="module")
+def pages(report: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of each kind by its name."""
+    home = tmp_path_factory.mktemp("measured")
+    return {
+        "suite": report,
+        "live": live_report(home / "live"),
+        "latency": latency_report(home / "latency"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["suite", "live", "latency"])
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_can_be_read(tab: Tab, report: Path, width: int, scheme: str) -> None:
+def test_everything_can_be_read(
+    tab: Tab, pages: dict[str, Path], kind: str, width: int, scheme: str
+) -> None:
     """Nothing leaves the screen, no labels overlap, text is told from what it lies on."""
     tab.do("size", width, 900, touch=width < 500)
     tab.do("scheme", scheme)
-    tab.open(report)
+    tab.open(pages[kind])
     tab("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     assert tab("document.documentElement.scrollWidth") <= width
     assert tab(OUTSIDE) == 0

@@ -120,7 +120,7 @@ def pick(names: str) -> list[str]:
     """Return the cells of a comma-separated list; `all` means every one."""
     if names == "all":
         return list(LIVE)
-    chosen = [name.strip() for name in names.split(",")]
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in chosen:
         if name not in LIVE:
             raise FateError(f"--cells: no cell {name!r}; choose from {', '.join(LIVE)}, or all")

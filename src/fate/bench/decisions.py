@@ -113,9 +113,15 @@ def time_local_search(asked: Sequence[Question], moves: int) -> list[float]:
 
 
 def time_core(
-    records: Sequence[Record], setup: Setup, clock: Clock = time.perf_counter
+    records: Sequence[Record],
+    setup: Setup,
+    clock: Clock = time.perf_counter,
+    lookahead: Lookahead = "near",
 ) -> CoreTimes:
-    """Take a run's steps again, plans included, and time what the core does of it."""
+    """Take a run's steps again, plans included, and time what the core does of it.
+
+    Snapshots that are timed alone show what is seen with a `lookahead`.
+    """
     core, total_s, snapshot_s = setup.scheduler(), 0.0, list[float]()
     builder = SnapshotBuilder(core.lifecycle, core.fleet, setup.options, setup.seed)
     for step in records:
@@ -126,7 +132,7 @@ def time_core(
             snapshot_s.append(
                 _seconds(
                     lambda at_s=step.at_s: builder.build(
-                        1, at_s, whole_frontier=False, lookahead="near"
+                        1, at_s, whole_frontier=False, lookahead=lookahead
                     )
                 )
             )

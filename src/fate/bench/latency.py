@@ -1,6 +1,7 @@
 """`fate bench latency`: what scheduling itself costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,10 +17,14 @@ from fate.bench.decisions import (
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Report, Target, table
 from fate.bench.statistics import exact, middle
-from fate.policy.fate.options import FateOptions
+from fate.bench.suites.latency_page import write_latency
+from fate.domain.errors import FateError
+from fate.policy.base import Policy
+from fate.policy.fate.policy import FatePolicy
 from fate.policy.kernel.backend import status
 from fate.view.metrics import percentile
 
+DEFAULT_POLICIES = ("fate", "late-eft")
 #: Size of the decisions that are timed.
 READY, DEVICES = 32, 8
 DECISION = f"decision-{READY}x{DEVICES}"
@@ -36,44 +41,64 @@ TARGETS = [
 ]
 
 
-def latency(out: Path, echo: Echo, *, decisions: int = 300, repeat: int = 7) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPlan:
+    """What to time: decisions of each policy, and `repeat` runs of each shape of no-op work."""
+
+    policies: Sequence[str] = DEFAULT_POLICIES
+    decisions: int = 300
+    repeat: int = 7
+
+
+def latency(
+    out: Path, echo: Echo, plan: LatencyPlan | None = None, asked: str = "fate bench latency"
+) -> int:
     """Measure and report; return how many targets are missed.
 
-    Args:
-        out: folder for the results.
-        echo: where lines for people go.
-        decisions: how many decisions are timed.
-        repeat: runs of each shape of no-op work.
+    The event loop is watched under those policies that plan beside it; what an item costs is
+    measured under late-eft, whose decisions cost next to nothing.
     """
+    plan = plan or LatencyPlan()
+    policies = {name: ready_policy(name) for name in plan.policies}
+    for name, policy in policies.items():
+        if policy.eager:
+            raise FateError(
+                f"--policies: {name!r} binds calls as they arrive, so that it never chooses among "
+                f"{READY} ready ones; name policies that bind late"
+            )
     report = Report("latency", out, echo)
     report.show_machine()
-    ready_policy("fate")
     echo(f"planning kernel: {status()}")
-    _decisions(report, decisions)
-    _lag(report, workflows=2 * decisions)
-    _overhead(report, repeat)
+    for name, policy in policies.items():
+        _decisions(report, name, policy, plan.decisions)
+    for name, policy in policies.items():
+        if not policy.inline:
+            _lag(report, name, policy, workflows=2 * plan.decisions)
+    _overhead(report, plan.repeat)
     report.show_rows()
     echo("")
     echo(_anchors(report))
     echo("")
-    missed = report.show_targets(TARGETS)
-    echo(f"summary: {report.write()}")
+    targets = [t for t in TARGETS if t.policy in plan.policies or t.cell in overhead.SHAPES]
+    missed = report.show_targets(targets)
+    summary = report.write()
+    write_latency(report, targets, asked)
+    echo(f"{summary}, report.html, report.md, results.jsonl")
     return missed
 
 
-def _decisions(report: Report, count: int) -> None:
-    """Time decisions that a simulated run under `fate` came to."""
-    fate = ready_policy("fate")
-    timed = TimedPolicy(fate, ready=READY, keep=count)
+def _decisions(report: Report, name: str, policy: Policy, count: int) -> None:
+    """Time decisions that a simulated run under a policy came to, and the snapshots for them."""
+    timed = TimedPolicy(policy, ready=READY, keep=count)
     workflows = READY + count // 2
     outcome, setup = run_chains(timed, ready=READY, devices=DEVICES, workflows=workflows)
-    core = time_core(outcome.records, setup)
+    core = time_core(outcome.records, setup, lookahead=policy.lookahead)
     asked = timed.questions
-    _milliseconds(report, "fate", "plan_ms", time_plans(fate, asked))
-    _milliseconds(report, "fate", "search_ms", time_local_search(asked, FateOptions().moves))
-    late_eft = ready_policy(_LATE_EFT)
-    _milliseconds(report, _LATE_EFT, "plan_ms", time_plans(late_eft, asked))
-    _milliseconds(report, "", "snapshot_ms", core.snapshot_s)
+    _milliseconds(report, name, "plan_ms", time_plans(policy, asked))
+    if isinstance(policy, FatePolicy):
+        search_s = time_local_search(asked, policy.options.moves)
+        _milliseconds(report, name, "search_ms", search_s)
+    _milliseconds(report, name, "snapshot_ms", core.snapshot_s)
 
 
 def _milliseconds(report: Report, policy: str, metric: str, seconds: Sequence[float]) -> None:
@@ -84,17 +109,16 @@ def _milliseconds(report: Report, policy: str, metric: str, seconds: Sequence[fl
     report.run({"cell": DECISION, "policy": policy, metric: ordered})
 
 
-def _lag(report: Report, workflows: int) -> None:
-    """Measure the event loop while `fate` plans; a first short run warms everything up."""
-    policy = ready_policy("fate")
+def _lag(report: Report, name: str, policy: Policy, workflows: int) -> None:
+    """Measure the event loop while a policy plans; a first short run warms everything up."""
     loop_lag.measure(policy, devices=DEVICES, workflows=DEVICES)
     lag = loop_lag.measure(policy, devices=DEVICES, workflows=workflows)
     ordered = sorted(1e3 * s for s in lag.late_s)
-    for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
-        report.add(LAG, "fate", f"lag_ms_{name}", exact(percentile(ordered, share), len(ordered)))
-    report.add(LAG, "fate", "planning_share", exact(lag.planning_share, lag.plans))
+    for tail, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
+        report.add(LAG, name, f"lag_ms_{tail}", exact(percentile(ordered, share), len(ordered)))
+    report.add(LAG, name, "planning_share", exact(lag.planning_share, lag.plans))
     facts: Mapping[str, Any] = {"plans": lag.plans, "planning_share": lag.planning_share}
-    report.run({"cell": LAG, "policy": "fate", "lag_ms_max": ordered[-1], **facts})
+    report.run({"cell": LAG, "policy": name, "lag_ms_max": ordered[-1], **facts})
 
 
 def _overhead(report: Report, repeat: int) -> None:

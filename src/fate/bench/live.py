@@ -3,34 +3,27 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from fate.bench.cells import GAIN
+from fate.bench.live_plan import LivePlan
+from fate.bench.live_rows import LiveRow, kept_rows, row_of
 from fate.bench.live_run import LiveRun, open_bench, plain_name
 from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target, table
 from fate.bench.statistics import average, middle, ratio
+from fate.bench.suites.live_page import ALL, write_live
+from fate.bench.suites.results import RESULTS, rewrite
 from fate.bench.tiers import cluster_job, tier_cluster
+from fate.bench.workers import resumable
 from fate.domain.errors import FateError
 from fate.session import Job
 
-POLICIES = (
-    "round-robin",
-    "round-robin-idle",
-    "least-loaded",
-    "idle-affinity",
-    "late-eft",
-    "fate",
-    "foresight",
-)
 #: Policies that others are compared with.
 REFERENCES = ("round-robin", "round-robin-idle", "late-eft", "idle-affinity", "fate")
-#: What is run where nothing can be gained, unless policies are named.
-_NO_GAIN_POLICIES = ("round-robin", "round-robin-idle", "fate", "foresight")
 _RATIOS: Final = ("wall_s", "loads", "computed_tokens")
 _AVERAGES: Final = (
     "wall_s",
@@ -49,8 +42,6 @@ _AVERAGES: Final = (
     "planner_cpu_share",
     "fallback_share",
 )
-ALL = "all"
-
 _AT_MOST = {
     "loads_over_round-robin": 0.50,
     "computed_tokens_over_round-robin": 0.75,
@@ -90,69 +81,63 @@ TARGETS = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivePlan:
-    """What to run: `policies` None means all where something can be gained, few elsewhere.
-
-    `park` lets every policy park KV states; `+park` behind a name lets one.
-    """
-
-    cells: Sequence[str]
-    policies: Sequence[str] | None
-    pairs: int
-    tier: str
-    seed: int
-    park: bool = False
-
-    def of(self, cell: str) -> list[str]:
-        """Return the policies of a cell, in the order of the first pair."""
-        if self.policies is not None:
-            return list(self.policies)
-        return list(POLICIES if cell in GAIN else _NO_GAIN_POLICIES)
-
-    @property
-    def runs(self) -> int:
-        """How many runs there are."""
-        return self.pairs * sum(len(self.of(cell)) for cell in self.cells)
-
-
-def live(out: Path, echo: Echo, plan: LivePlan) -> int:
+def live(out: Path, echo: Echo, plan: LivePlan, asked: str = "fate bench live") -> int:
     """Calibrate, run, report; return how many targets are missed."""
-    report = Report("live", out, echo)
+    job = cluster_job(tier_cluster(plan.tier))
+    report = Report("live", out, echo, keep=plan.resume)
     report.show_machine()
-    runs = measured(plan, report, cluster_job(tier_cluster(plan.tier)))
+    kept = list[LiveRow]()
+    if plan.resume:
+        kept = kept_rows(out, report.machine, plan)
+        rewrite(out / RESULTS, kept)
+    with resumable(out):
+        runs = measured(plan, report, job, kept)
     summarise(report, runs, {name: name for name in REFERENCES})
     report.show_rows()
     echo("")
     echo(_time_split(runs))
     echo("")
     missed = report.show_targets(TARGETS)
-    echo(f"summary: {report.write()}")
+    summary = report.write()
+    write_live(report, REFERENCES, TARGETS, asked)
+    echo(f"{summary}, report.html, report.md, results.jsonl")
     return missed
 
 
-def measured(plan: LivePlan, report: Report, job: Job) -> list[LiveRun]:
-    """Calibrate and run everything, after a look at every policy's name."""
-    for policy in {policy for cell in plan.cells for policy in plan.of(cell)}:
-        ready_policy(plain_name(policy))
-    return asyncio.run(_measure(job, plan, report))
+def measured(
+    plan: LivePlan, report: Report, job: Job, kept: Sequence[LiveRow] = ()
+) -> list[LiveRow]:
+    """Calibrate and run all that is not kept; return all runs in the order of the plan."""
+    if kept:
+        report.echo(f"{len(kept)} of {plan.runs} runs are there already")
+    runs = [*kept]
+    if len(kept) < plan.runs:
+        for policy in {policy for cell in plan.cells for policy in plan.of(cell)}:
+            ready_policy(plain_name(policy))
+        runs = asyncio.run(_measure(job, plan, report, kept))
+    found = {row.key: row for row in runs}
+    return [
+        found[cell, seed, policy] for cell, _, seed in plan.rounds() for policy in plan.of(cell)
+    ]
 
 
-async def _measure(job: Job, plan: LivePlan, report: Report) -> list[LiveRun]:
+async def _measure(
+    job: Job, plan: LivePlan, report: Report, kept: Sequence[LiveRow]
+) -> list[LiveRow]:
     """Run every cell under every policy, pair by pair, the first policy rotating."""
-    runs: list[LiveRun] = []
-    async with open_bench(job, report, plan.seed, park=plan.park) as bench:
-        progress = Progress(plan.runs, report.echo)
-        for pair in range(plan.pairs):
-            for cell in plan.cells:
-                for policy in rotated(plan.of(cell), pair):
-                    run = await bench.run(cell, policy, pair, plan.seed + pair)
-                    check_equal_work(runs, run)
-                    if all(other.cell != cell for other in runs):
-                        report.echo(_prompts(run))
-                    runs.append(run)
-                    report.run({"tier": plan.tier, **msgspec.to_builtins(run)})
-                    progress.step(_line(run))
+    runs, whole = [*kept], {(row.cell, row.seed) for row in kept}
+    async with open_bench(job, report, plan.seeds[0], park=plan.park) as bench:
+        progress = Progress(plan.runs - len(kept), report.echo)
+        for cell, pair, seed in plan.rounds():
+            for policy in rotated(plan.of(cell), pair) if (cell, seed) not in whole else ():
+                run = await bench.run(cell, policy, pair, seed)
+                check_equal_work(runs, run)
+                if all(other.cell != cell for other in runs):
+                    report.echo(_prompts(run))
+                row = row_of(run, report, plan)
+                runs.append(row)
+                report.run(msgspec.to_builtins(row))
+                progress.step(_line(run))
     return runs
 
 
@@ -172,7 +157,7 @@ def _add_cell(
 ) -> None:
     by_policy: dict[str, dict[tuple[str, int], LiveRun]] = defaultdict(dict)
     for run in runs:
-        by_policy[run.policy][run.cell, run.pair] = run
+        by_policy[run.policy][run.cell, run.seed] = run
     for policy, own in by_policy.items():
         for metric in _AVERAGES:
             report.add(

@@ -54,7 +54,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of one run, as the engines report them; `*_s` of uses are summed over devices."""
+    """Figures of one run, as the engines report them; `*_s` of uses are summed over devices.
+
+    Runs of a cell and a seed belong together: they were made side by side. `pair` is the place of
+    the seed among those of its session, by which the first policy rotates.
+    """
 
     cell: str
     policy: str

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fate.bench.cells import GAIN
-from fate.bench.live import ALL, LivePlan, measured, summarise
+from fate.bench.live import measured, summarise
+from fate.bench.live_plan import LivePlan
 from fate.bench.report import Echo, Report, Target
+from fate.bench.suites.live_page import ALL
 from fate.bench.tiers import cluster_job, linked, tier_cluster
 from fate.config import LOCAL_BYTES_PER_S
 
@@ -25,7 +27,8 @@ def park(out: Path, echo: Echo, *, pairs: int, tier: str, seed: int) -> int:
     """Run `mixed` and `chains` with parking on and off, interleaved; return the targets missed."""
     report = Report("park", out, echo)
     report.show_machine()
-    plan = LivePlan(cells=GAIN, policies=(ON, PARKED, OFF), pairs=pairs, tier=tier, seed=seed)
+    seeds = range(seed, seed + pairs)
+    plan = LivePlan(cells=GAIN, policies=(ON, PARKED, OFF), seeds=seeds, tier=tier)
     resolved = tier_cluster(tier)
     on = replace(resolved, cluster=linked(resolved.cluster, LOCAL_BYTES_PER_S))
     runs = measured(plan, report, cluster_job(on))

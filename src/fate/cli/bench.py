@@ -22,11 +22,17 @@ Processes = Annotated[
 ]
 
 
-def _asked(name: str, seeds: Sequence[int], quick: bool, policies: str | None) -> str:
-    """Return the command, seeds as numbers."""
-    parts = [f"fate bench {name} --seeds {','.join(map(str, seeds))}"]
-    parts += ["--quick"] if quick else []
-    return " ".join(parts + ([f"--policies {policies}"] if policies is not None else []))
+def _asked(name: str, **options: str | bool | Sequence[int] | None) -> str:
+    """Return the command with the options that were given, seeds as numbers."""
+    parts = [f"fate bench {name}"]
+    for option, value in options.items():
+        if isinstance(value, str):
+            parts.append(f"--{option} {value}")
+        elif isinstance(value, bool) or value is None:
+            parts += [f"--{option}"] if value else []
+        else:
+            parts.append(f"--{option} {','.join(map(str, value))}")
+    return " ".join(parts)
 
 
 def _out(given: Path | None, suite: str) -> Path:
@@ -36,6 +42,10 @@ def _out(given: Path | None, suite: str) -> Path:
 @app.command()
 def latency(
     out: Out = None,
+    policies: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Whose decisions are timed; default: fate,late-eft."),
+    ] = None,
     decisions: Annotated[int, typer.Option(min=10, help="Decisions that are timed.")] = 300,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each shape of no-op work.")] = 7,
     quick: Annotated[
@@ -43,11 +53,22 @@ def latency(
     ] = False,
 ) -> None:
     """Time decisions, the event loop while planning, and the runtime per no-op item."""
+    from fate.bench.latency import DEFAULT_POLICIES, LatencyPlan
     from fate.bench.latency import latency as measure
+    from fate.bench.policies import policy_list
 
-    if quick:
-        decisions, repeat = min(decisions, 50), 1
-    measure(_out(out, "latency"), print, decisions=decisions, repeat=repeat)
+    plan = LatencyPlan(
+        policies=DEFAULT_POLICIES if policies is None else policy_list(policies),
+        decisions=min(decisions, 50) if quick else decisions,
+        repeat=1 if quick else repeat,
+    )
+    asked = _asked(
+        "latency",
+        policies=policies,
+        decisions=str(plan.decisions),
+        repeat=str(plan.repeat),
+    )
+    measure(_out(out, "latency"), print, plan, asked)
 
 
 @app.command()
@@ -72,13 +93,17 @@ def scale(
     named = plan.policies if policies is None else policy_list(policies)
     found = read_seeds(seeds, commit())
     plan = replace(plan, policies=named, seeds=found, processes=jobs, resume=resume)
-    measure(_out(out, "scale"), print, plan, _asked("scale", found, quick, policies))
+    measure(
+        _out(out, "scale"),
+        print,
+        plan,
+        _asked("scale", seeds=found, quick=quick, policies=policies),
+    )
 
 
 @app.command()
 def live(
     out: Out = None,
-    pairs: Annotated[int, typer.Option(min=1, help="Runs of each cell under each policy.")] = 3,
     cells: Annotated[str, typer.Option(metavar="NAMES", help="Comma-separated, or all.")] = "all",
     policies: Annotated[
         str | None,
@@ -86,25 +111,43 @@ def live(
             metavar="NAMES", help="Comma-separated; default: all, fewer where no gain is possible."
         ),
     ] = None,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            metavar="SEEDS",
+            help="A round of runs in every cell for each: dev, test (from the commit's hash), or "
+            "a list such as 0-9. The first one seeds calibration too.",
+        ),
+    ] = "0-2",
     tier: Annotated[str, typer.Option(help="synthetic or real models.")] = "synthetic",
-    seed: Annotated[int, typer.Option(help="Seeds calibration and policies.")] = 0,
     park: Annotated[bool, typer.Option(help="Let every policy park KV states.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="No more than one pair.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="The first seed only.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Keep the runs in DIR that the same code made on this machine with these "
+            "settings; a cell and seed of which a policy is missing runs again as a whole.",
+        ),
+    ] = False,
 ) -> None:
     """Run policies against each other on real models, side by side, on equal work."""
     from fate.bench.cells import pick
-    from fate.bench.live import LivePlan
     from fate.bench.live import live as measure
+    from fate.bench.live_plan import LivePlan, live_policies
+    from fate.bench.machine import commit
+    from fate.bench.suites.seeds import read_seeds
 
     plan = LivePlan(
         cells=pick(cells),
-        policies=None if policies is None else [name.strip() for name in policies.split(",")],
-        pairs=1 if quick else pairs,
+        policies=None if policies is None else live_policies(policies),
+        seeds=read_seeds(seeds, commit())[: 1 if quick else None],
         tier=tier,
-        seed=seed,
         park=park,
+        resume=resume,
     )
-    measure(_out(out, "live"), print, plan)
+    asked = _asked("live", cells=cells, policies=policies, seeds=plan.seeds, tier=tier, park=park)
+    measure(_out(out, "live"), print, plan, asked)
 
 
 @app.command()
@@ -243,7 +286,8 @@ def oracle(
         processes=jobs,
         resume=resume,
     )
-    measure(_out(out, "oracle"), print, plan, _asked("oracle", found, quick, policies))
+    asked = _asked("oracle", seeds=found, quick=quick, policies=policies)
+    measure(_out(out, "oracle"), print, plan, asked)
 
 
 @app.command()
