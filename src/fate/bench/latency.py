@@ -1,5 +1,6 @@
 """`fate bench latency`: what scheduling itself costs."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 from fate.bench import loop_lag, overhead
 from fate.bench.decisions import (
+    Question,
     TimedPolicy,
     run_chains,
     time_core,
     time_local_search,
     time_plans,
 )
-from fate.bench.policies import ready_policy
+from fate.bench.policies import plain_policy, ready_policy
 from fate.bench.report import Echo, Report, Target, table
 from fate.bench.statistics import exact, middle
 from fate.bench.suites.latency_page import write_latency
@@ -56,18 +58,18 @@ def latency(
     """Measure and report; return how many targets are missed.
 
     The event loop is watched under those policies that plan beside it; what an item costs is
-    measured under late-eft, whose decisions cost next to nothing.
+    measured under late-eft, which looks at what is ready and no further.
     """
     plan = plan or LatencyPlan()
-    policies = {name: ready_policy(name) for name in plan.policies}
-    for name, policy in policies.items():
-        if policy.eager:
+    for name in plan.policies:
+        if plain_policy(name).eager:
             raise FateError(
                 f"--policies: {name!r} binds calls as they arrive, so that it never chooses among "
                 f"{READY} ready ones; name policies that bind late"
             )
     report = Report("latency", out, echo)
     report.show_machine()
+    policies = {name: ready_policy(name) for name in plan.policies}
     echo(f"planning kernel: {status()}")
     for name, policy in policies.items():
         _decisions(report, name, policy, plan.decisions)
@@ -88,17 +90,35 @@ def latency(
 
 
 def _decisions(report: Report, name: str, policy: Policy, count: int) -> None:
-    """Time decisions that a simulated run under a policy came to, and the snapshots for them."""
-    timed = TimedPolicy(policy, ready=READY, keep=count)
-    workflows = READY + count // 2
-    outcome, setup = run_chains(timed, ready=READY, devices=DEVICES, workflows=workflows)
-    core = time_core(outcome.records, setup, lookahead=policy.lookahead)
-    asked = timed.questions
+    """Time decisions that simulated runs under a policy came to, and the snapshots of the runs."""
+    asked, snapshot_s = _simulated(name, policy, count)
     _milliseconds(report, name, "plan_ms", time_plans(policy, asked))
     if isinstance(policy, FatePolicy):
         search_s = time_local_search(asked, policy.options.moves)
         _milliseconds(report, name, "search_ms", search_s)
-    _milliseconds(report, name, "snapshot_ms", core.snapshot_s)
+    _milliseconds(report, name, "snapshot_ms", snapshot_s)
+
+
+def _simulated(name: str, policy: Policy, count: int) -> tuple[list[Question], list[float]]:
+    """Simulate until a policy has come to `count` decisions; return them, and snapshots' seconds.
+
+    What is ready is bounded for policies that look at few stages ahead, so that many chains may
+    arrive. Those that look at all stages see all that is ready: so many arrive that `READY` are,
+    when a device is done and the others work.
+    """
+    everything = policy.lookahead == "all"
+    workflows = READY + DEVICES - 1 if everything else READY + count // 2
+    asked, snapshot_s, seeds = list[Question](), list[float](), itertools.count()
+    while len(asked) < count:
+        timed = TimedPolicy(policy, ready=READY, keep=count - len(asked))
+        outcome, setup = run_chains(
+            timed, ready=READY, devices=DEVICES, workflows=workflows, seed=next(seeds)
+        )
+        if not timed.questions:
+            raise FateError(f"--policies: {name!r} never has {READY} ready calls to choose among")
+        asked += timed.questions
+        snapshot_s += time_core(outcome.records, setup, lookahead=policy.lookahead).snapshot_s
+    return asked, snapshot_s
 
 
 def _milliseconds(report: Report, policy: str, metric: str, seconds: Sequence[float]) -> None:

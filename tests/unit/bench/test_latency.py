@@ -38,17 +38,17 @@ def test_policies_that_bind_early_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_decisions_are_timed_for_the_policies_that_are_named(tmp_path: Path) -> None:
     """Those that plan beside the loop have its lag; targets are those of what is there."""
-    plan = LatencyPlan(policies=["late-eft", "fate?depth=0"], decisions=10, repeat=1)
+    plan = LatencyPlan(policies=["late-eft", "fate?depth=0", "helium-late"], decisions=10, repeat=1)
     said = list[str]()
     latency(tmp_path, said.append, plan)
     rows = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
     found = {(row["cell"], row["policy"], row["metric"]) for row in rows}
     timed = {(policy, metric) for cell, policy, metric in found if cell == DECISION}
     parts = {"plan", "snapshot"}
-    asked = {("late-eft", part) for part in parts} | {
-        ("fate?depth=0", part) for part in parts | {"search"}
-    }
+    asked = {(policy, part) for policy in plan.policies for part in parts}
+    asked.add(("fate?depth=0", "search"))
     assert timed == {(p, f"{part}_ms_{tail}") for p, part in asked for tail in ("p50", "p99")}
+    assert {row["n"] for row in rows if "plan_ms" in row["metric"]} == {10}
     assert {policy for cell, policy, _ in found if cell == LAG} == {"fate?depth=0"}
     assert not any("not measured" in line for line in said)
     assert (tmp_path / "report.html").is_file()

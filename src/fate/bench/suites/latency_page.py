@@ -50,9 +50,10 @@ def _decisions(book: Book) -> Section:
     ]
     return Section(
         title="Decisions",
-        text="Milliseconds of decisions at 32 ready calls on 8 devices, each policy's own of a "
-        "simulated run. Of a plan of `fate` the local search is a part; the snapshot is what a "
-        "policy is shown, and comes before.",
+        text="Milliseconds of decisions at 32 ready calls on 8 devices, each policy's own of "
+        "simulated runs. Of a plan of `fate` the local search is a part; the snapshot is what a "
+        "policy is shown, and comes before. First plans, when everything is new, are in `fate "
+        "bench scale`.",
         plots=tuple(filter(None, plots)),
         table=_table(book, cells, _DECISIONS, "plan_ms_p50"),
     )
@@ -70,7 +71,8 @@ def _lag(book: Book) -> Section:
     return Section(
         title="Event loop while planning",
         text="Milliseconds by which a tick of every millisecond is late, in the loop that runs "
-        f"everything else: {', '.join(shares)}.",
+        "everything else, while chains that all arrive at once are worked off by engines that "
+        f"only wait: {', '.join(shares)}.",
         table=table,
     )
 

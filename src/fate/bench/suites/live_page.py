@@ -115,7 +115,7 @@ def _cell(book: Book, cell: str, references: Sequence[str], *, whole: bool) -> S
 _TITLES = {ALL: "All cells in which something can be gained"}
 _NOTES = {
     True: "The dotted line is whom the others are compared with; whiskers are 95 % bootstrap "
-    "intervals over pairs of runs, which are points where there is one pair.",
+    "intervals over pairs of runs; a single pair has none.",
     False: "The dotted line is whom the others are compared with; other comparisons are in the "
     "table.",
 }
