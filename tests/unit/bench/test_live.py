@@ -255,4 +255,5 @@ def test_one_cell_has_a_report_too(tmp_path: Path) -> None:
     write_live(report, REFERENCES, TARGETS, "fate bench live --cells control")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "None is measured: they are about `foresight` in `all`, `fate` in `all`" in text
+    assert "## control" not in text  # nobody to compare with
     assert "| cell | policy | load and unload | prefill | decode | idle | move states |" in text

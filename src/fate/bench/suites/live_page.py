@@ -102,12 +102,12 @@ def _cell(book: Book, cell: str, references: Sequence[str], *, whole: bool) -> S
         for policy, found in rows.items()
         if any(found)
     ]
-    names = list(metrics)
+    head = ("policy", *[f"wall / {references[i]}" for i in shown], "n")
     return Section(
         title=_TITLES.get(cell, cell),
         text=_NOTES[whole] if drawn else "",
         plots=tuple(drawn if whole else drawn[:1]),
-        table=Table(("policy", *[f"wall / {names[i]}" for i in shown], "n"), lines),
+        table=Table(head, lines) if lines else None,
         folded=True,
     )
 
