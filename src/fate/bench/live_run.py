@@ -1,9 +1,11 @@
 """One run of one cell under one policy, on real engines, from empty devices to empty devices."""
 
+import asyncio
 import os
+import signal
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,7 +222,9 @@ async def open_bench(
 ) -> AsyncGenerator[Bench]:
     """Fetch weights, open every device of a job, and calibrate them; closed whatever happens."""
     weights = fetch_weights(job, report.echo)
-    async with open_engines(job, weights) as engines:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(ended_in_order())
+        engines = await stack.enter_async_context(open_engines(job, weights))
         cluster = job.resolved.cluster
         report.echo("calibrating with all devices busy ...")
         yield Bench(
@@ -233,6 +237,18 @@ async def open_bench(
             park=park,
             own_policies=own_policies or {},
         )
+
+
+@contextmanager
+def ended_in_order() -> Generator[None]:
+    """SIGTERM cancels what runs, as asyncio lets Ctrl-C do: devices are closed before the end."""
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def plain_name(policy: str) -> str:

@@ -1,5 +1,7 @@
 """What the live benchmark makes of its runs, and of those that are there already."""
 
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -257,3 +259,32 @@ def test_one_cell_has_a_report_too(tmp_path: Path) -> None:
     assert "None is measured: they are about `foresight` in `all`, `fate` in `all`" in text
     assert "## control" not in text  # nobody to compare with
     assert "| cell | policy | load and unload | prefill | decode | idle | move states |" in text
+
+
+TERMINATED = """
+import asyncio, os, signal
+from fate.bench.live_run import ended_in_order
+
+async def work():
+    try:
+        with ended_in_order():
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.01)
+        print("closed")
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    asyncio.run(work())
+except KeyboardInterrupt:
+    print(signal.getsignal(signal.SIGTERM) is signal.default_int_handler)
+"""
+
+
+def test_sigterm_lets_devices_be_closed() -> None:
+    """As Ctrl-C does; afterwards it means what it meant before."""
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("closed\nTrue\n", "")
