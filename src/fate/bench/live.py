@@ -16,7 +16,7 @@ from fate.bench.policies import ready_policy
 from fate.bench.report import Echo, Progress, Report, Target, table
 from fate.bench.statistics import average, middle, ratio
 from fate.bench.suites.live_page import ALL, write_live
-from fate.bench.suites.results import RESULTS, rewrite
+from fate.bench.suites.results import ASIDE, RESULTS, keep, read_rows, with_aside
 from fate.bench.tiers import cluster_job, tier_cluster
 from fate.bench.workers import resumable
 from fate.domain.errors import FateError
@@ -88,8 +88,10 @@ def live(out: Path, echo: Echo, plan: LivePlan, asked: str = "fate bench live") 
     report.show_machine()
     kept = list[LiveRow]()
     if plan.resume:
-        kept = kept_rows(out, report.machine, plan)
-        rewrite(out / RESULTS, kept)
+        # What was set aside is of earlier sessions: it makes no round with what this one left.
+        kept = kept_rows(read_rows(out / RESULTS, LiveRow), report.machine, plan)
+        if aside := keep(out, RESULTS, with_aside(out, RESULTS, LiveRow), kept):
+            echo(f"rows that do not count here, set aside in {out / ASIDE}: {aside}")
     with resumable(out):
         runs = measured(plan, report, job, kept)
     summarise(report, runs, {name: name for name in REFERENCES})

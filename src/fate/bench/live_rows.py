@@ -1,6 +1,6 @@
 """Rows of the live benches' results.jsonl, and which of an earlier session still hold."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 
@@ -8,7 +8,7 @@ from fate.bench.live_plan import LivePlan
 from fate.bench.live_run import LiveRun
 from fate.bench.machine import Machine
 from fate.bench.report import Report
-from fate.bench.suites.results import RESULTS, code_digest, read_rows
+from fate.bench.suites.results import code_digest
 
 
 class LiveRow(LiveRun, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ def row_of(run: LiveRun, report: Report, plan: LivePlan) -> LiveRow:
     )
 
 
-def kept_rows(out: Path, machine: Machine, plan: LivePlan) -> list[LiveRow]:
+def kept_rows(rows: Sequence[LiveRow], machine: Machine, plan: LivePlan) -> list[LiveRow]:
     """Return what the same code made on the same machine with the same settings, whole rounds only.
 
     A round is a cell and a seed under every policy. Where one policy is missing the others run
@@ -50,7 +50,7 @@ def kept_rows(out: Path, machine: Machine, plan: LivePlan) -> list[LiveRow]:
     asked = ("live", code_digest(), machine.hardware, plan.tier, plan.park)
     found = {
         row.key: row
-        for row in read_rows(out / RESULTS, LiveRow)
+        for row in rows
         if (row.suite, row.code, row.hardware, row.tier, row.park) == asked
     }
     kept: list[LiveRow] = []

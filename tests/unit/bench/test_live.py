@@ -20,7 +20,7 @@ from fate.bench.live_run import LiveRun
 from fate.bench.machine import this_machine
 from fate.bench.report import Report, Row
 from fate.bench.suites.live_page import ALL, write_live
-from fate.bench.suites.results import RESULTS
+from fate.bench.suites.results import ASIDE, RESULTS, read_rows
 from fate.domain.errors import FateError
 from fate.registry import names
 
@@ -118,7 +118,7 @@ WHOLE = [(cell, seed, policy) for cell, _, seed in PLAN.rounds() for policy in (
 
 def kept(out: Path, plan: LivePlan) -> list[tuple[str, int, str]]:
     """Return what is kept, by cell, seed and policy."""
-    return [row.key for row in kept_rows(out, this_machine(), plan)]
+    return [row.key for row in kept_rows(read_rows(out / RESULTS, LiveRow), this_machine(), plan)]
 
 
 def test_rounds_that_are_whole_are_kept(tmp_path: Path) -> None:
@@ -210,6 +210,8 @@ def test_a_resumed_bench_runs_the_rest(tmp_path: Path, engineless: Engineless) -
     said = list[str]()
     live(tmp_path, said.append, replace(PLAN, resume=True))
     assert "2 of 8 runs are there already" in said
+    assert f"rows that do not count here, set aside in {tmp_path / ASIDE}: 1" in said
+    assert read_rows(tmp_path / ASIDE / RESULTS, LiveRow) == before[2:]
     assert [asked[:2] for asked in engineless.asked[:2]] == [("control", "a"), ("control", "b")]
     lines = (tmp_path / RESULTS).read_bytes().splitlines()
     rows = [msgspec.json.decode(line, type=LiveRow) for line in lines]

@@ -16,9 +16,8 @@ from fate.bench.suites.figures import add_figures
 from fate.bench.suites.given import given
 from fate.bench.suites.problem import Problem
 from fate.bench.suites.record import check_page, record
-from fate.bench.suites.results import Run, Times
+from fate.bench.suites.results import ASIDE, Run, Times
 from fate.bench.suites.runner import (
-    ASIDE,
     Jobs,
     Rules,
     earlier_results,
@@ -86,9 +85,8 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
     if results.runs:
         echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
     if results.aside:
-        echo(
-            f"{results.aside} rows of another list, code or settings are set aside in {out / ASIDE}"
-        )
+        others = f"rows of another list, code or settings, set aside in {out / ASIDE}"
+        echo(f"{others}: {results.aside}")
     processes = options.processes or default_processes()
     runs = run_jobs(
         jobs, results, report, processes=processes, line=partial(_line, titles=suite.titles)

@@ -10,6 +10,8 @@ import msgspec
 
 import fate
 
+#: Below a suite's folder: rows that a command with --resume has no use for.
+ASIDE = "aside"
 RESULTS, TIMES = "results.jsonl", "times.jsonl"
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -102,11 +104,6 @@ def read_runs(out: Path) -> list[Run]:
     return read_rows(out / RESULTS, Run)
 
 
-def read_times(out: Path) -> list[Times]:
-    """Return the times of an earlier run."""
-    return read_rows(out / TIMES, Times)
-
-
 def append(path: Path, rows: Iterable[Run] | Iterable[Times]) -> None:
     """Add rows to a file."""
     with path.open("ab") as file:
@@ -118,6 +115,27 @@ def rewrite(path: Path, rows: Sequence[msgspec.Struct]) -> None:
     part = path.with_suffix(".part")
     part.write_bytes(b"".join([msgspec.json.encode(row) + b"\n" for row in rows]))
     part.replace(path)
+
+
+def with_aside(out: Path, name: str, kind: type[R]) -> list[R]:
+    """Return the rows of a folder's file and those that were set aside there, each once."""
+    rows = [*read_rows(out / ASIDE / name, kind), *read_rows(out / name, kind)]
+    return list({msgspec.json.encode(row): row for row in rows}.values())
+
+
+def keep(out: Path, name: str, rows: Sequence[R], kept: Sequence[R]) -> int:
+    """Leave those rows in a folder's file that are kept, and set the others aside.
+
+    Returns:
+        How many are set aside.
+    """
+    known = set(map(msgspec.json.encode, kept))
+    left = [row for row in rows if msgspec.json.encode(row) not in known]
+    if left or (out / ASIDE).is_dir():
+        (out / ASIDE).mkdir(exist_ok=True)
+        rewrite(out / ASIDE / name, left)  # first: what is cut short here is there twice
+    rewrite(out / name, kept)
+    return len(left)
 
 
 @cache

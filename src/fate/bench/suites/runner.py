@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,9 +25,9 @@ from fate.bench.suites.results import (
     Times,
     append,
     code_digest,
-    read_runs,
-    read_times,
+    keep,
     rewrite,
+    with_aside,
 )
 from fate.bench.suites.solve import RunError, Solved, solve
 from fate.bench.workers import resumable, spread
@@ -35,11 +35,8 @@ from fate.domain.errors import FateError
 from fate.registry import names
 from fate.view.history import History
 
-#: Where rows that a command with --resume has no use for are set aside, below its folder.
-ASIDE = "aside"
 #: Renders the rows of a finished problem.
 Line: TypeAlias = Callable[[Problem, Sequence[Run]], str]
-Row = TypeVar("Row", Run, Times)
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +128,7 @@ def earlier_results(out: Path, jobs: Jobs, *, resume: bool) -> Results:
     With `resume` the others are set aside in a folder, from which a later command takes what is in
     its list; without it they are gone.
     """
-    results, code, aside = Results(out), code_digest(), out / ASIDE
+    results, code = Results(out), code_digest()
     settings = {(p.suite, p.cell, p.seed): p.settings for p in jobs.problems}
     wanted = set(jobs.keys())
 
@@ -139,19 +136,12 @@ def earlier_results(out: Path, jobs: Jobs, *, resume: bool) -> Results:
         same = run.code == code and settings.get(run.key[:3]) == run.settings
         return same and run.key in wanted
 
-    if resume:
-        rows = _distinct([*read_runs(aside), *read_runs(out)])
-        times = _distinct([*read_times(aside), *read_times(out)])
-        results.runs = {run.key: run for run in rows if holds(run)}
-        results.times = {t.key: t for t in times if t.key in results.runs and t.code == code}
-        left = [run for run in rows if results.runs.get(run.key) is not run]
-        results.aside = len(left)
-        if left or aside.is_dir():
-            aside.mkdir(exist_ok=True)  # written first: what is cut short here is there twice
-            rewrite(aside / RESULTS, left)
-            rewrite(aside / TIMES, [t for t in times if results.times.get(t.key) is not t])
-    rewrite(out / RESULTS, list(results.runs.values()))
-    rewrite(out / TIMES, list(results.times.values()))
+    runs = with_aside(out, RESULTS, Run) if resume else []
+    times = with_aside(out, TIMES, Times) if resume else []
+    results.runs = {run.key: run for run in runs if holds(run)}
+    results.times = {t.key: t for t in times if t.key in results.runs and t.code == code}
+    results.aside = keep(out, RESULTS, runs, list(results.runs.values()))
+    keep(out, TIMES, times, list(results.times.values()))
     return results
 
 
@@ -183,11 +173,6 @@ def run_jobs(
                 results.histories.update(found.histories)
                 progress.step(line(task.problem, found.runs), _weight(task))
     return results.finish(jobs.keys())
-
-
-def _distinct(rows: Sequence[Row]) -> list[Row]:
-    """Return rows without those that are there twice."""
-    return list({msgspec.json.encode(row): row for row in rows}.values())
 
 
 _HOLD = "rules between runs hold in {} small ones; those of each run are checked as it ends"

@@ -144,4 +144,4 @@ def test_a_resumed_report_has_no_chart_of_the_offline_best(tmp_path: Path) -> No
     page = (out / "report.html").read_text(encoding="utf-8")
     assert OFFLINE in page
     assert "One instance, two policies" not in page
-    assert f"8 rows of another list, code or settings are set aside in {out / 'aside'}" in lines
+    assert f"rows of another list, code or settings, set aside in {out / 'aside'}: 8" in lines

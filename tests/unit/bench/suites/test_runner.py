@@ -12,9 +12,8 @@ from fate.bench.case import Case
 from fate.bench.guards import GuardError
 from fate.bench.report import Report
 from fate.bench.suites.problem import Problem
-from fate.bench.suites.results import RESULTS, TIMES, code_digest
+from fate.bench.suites.results import ASIDE, RESULTS, TIMES, code_digest
 from fate.bench.suites.runner import (
-    ASIDE,
     Jobs,
     Rules,
     earlier_results,
