@@ -17,7 +17,7 @@ import numpy as np
 from fate.bench.case import Case, run_case
 from fate.bench.played import PlayedPriorities
 from fate.domain.errors import FateError
-from fate.domain.graph import Graph, InstanceId, Stage
+from fate.domain.graph import Chunk, Graph, Stage
 from fate.domain.messages import Command, Expand, Planned, RequestPlan, Submitted
 from fate.domain.snapshot import Snapshot
 from fate.drivers.setup import Outcome, Setup, in_order
@@ -37,8 +37,8 @@ MAX_STAGES = 250
 #: The name of the offline best among policies, and of the policy that annealing starts from.
 OFFLINE, FORESIGHT = "offline-best", "foresight"
 
-#: Device and turn (lowest first) of each execution of a stage.
-Schedule = Mapping[InstanceId, tuple[int, float]]
+#: Device and turn (lowest first) of each chunk, by what it is called.
+Schedule = Mapping[str, tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +149,11 @@ def play(case: Case, schedule: Schedule) -> Outcome:
 def schedule_of(case: Case, history: History) -> Schedule:
     """Return where a run's calls ran, and in which order they began."""
     index = {device.id: d for d, device in enumerate(case.cluster.devices)}
-    found: dict[InstanceId, tuple[int, float]] = {}
+    found: dict[str, tuple[int, float]] = {}
     for turn, bar in enumerate(history.bars):
-        if bar.kind == "call" and bar.instance not in found:
-            found[bar.instance] = (index[bar.device], float(turn))
+        if bar.kind == "call":
+            name = str(Chunk(bar.instance, bar.start, bar.stop))
+            found.setdefault(name, (index[bar.device], float(turn)))
     return found
 
 

@@ -7,7 +7,7 @@ all its rules, and the simulator says how long it takes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fate.domain.graph import Chunk, InstanceId
+from fate.domain.graph import Chunk
 from fate.domain.plan import Memo, Plan, Search
 from fate.domain.snapshot import Snapshot
 from fate.policy.base import Lookahead
@@ -61,12 +61,13 @@ class PlayedOrders:
 
 @dataclass(frozen=True, slots=True)
 class PlayedPriorities:
-    """Every instance has its device; an idle device takes the ready one of highest priority.
+    """Every chunk has its device; an idle device takes the ready one of highest priority.
 
-    `place` has the device and the priority of each instance; equals go in order of arrival.
+    `place` has the device and the priority of each chunk, by what it is called (as in
+    `Snapshot.node_names`); equals go in order of arrival.
     """
 
-    place: Mapping[InstanceId, tuple[int, float]]
+    place: Mapping[str, tuple[int, float]]
     lookahead: Lookahead = "near"
 
     name = "played-priorities"
@@ -78,7 +79,7 @@ class PlayedPriorities:
         del memo
         orders = [list[tuple[float, int]]() for _ in range(snapshot.devices)]
         for row, chunk in enumerate(snapshot.chunks):
-            device, priority = self.place[chunk.instance]
+            device, priority = self.place[str(chunk)]
             orders[device].append((-priority, row))
         return Plan(
             policy=self.name,

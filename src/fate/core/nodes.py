@@ -15,6 +15,7 @@ from fate.core.instances import Instance
 from fate.core.lifecycle import Lifecycle
 from fate.core.options import SchedulerOptions
 from fate.core.pool import ReadyChunk, Work
+from fate.domain.graph import Chunk
 
 #: Children of one node that a bounded look ahead shows at most, strided over all of them.
 _CHILDREN = 8
@@ -126,8 +127,8 @@ def _add_parts(nodes: Nodes, lifecycle: Lifecycle, instance: Instance) -> list[i
     rows: list[int] = []
     for start in range(0, count, size):
         stop = min(start + size, count)
-        name = instance.id if stop - start == count else f"{instance.id}[{start}:{stop}]"
         work = lifecycle.expect.part(instance, stop - start)
+        name = str(Chunk(instance.id, start, stop))  # it keeps its name when it is ready
         rows.append(nodes.add(instance, name, work, stop - start))
     return rows
 

@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 import numpy as np
 import pytest
-from tests.graphs import chain, cluster, llm, mixed, profile
+from tests.graphs import chain, cluster, llm, map_reduce, mixed, profile
 
 from fate.bench.bounds import lower_bound
 from fate.bench.case import PATIENT, Case, run_case
@@ -125,6 +125,17 @@ def test_a_schedule_is_what_a_run_did() -> None:
     schedule, _ = start_of(case)
     assert set(schedule) == {f"{w}/s{k}" for w in "xy" for k in range(4)}
     assert play(case, schedule).status == "ok"
+
+
+def test_chunks_of_a_map_have_places_of_their_own() -> None:
+    """A schedule names them as runs do, so that what annealing finds can be played."""
+    case = on_devices("none", [chain("x", "AB"), map_reduce("m")])
+    options = msgspec.structs.replace(case.options, chunk_s=0.5)
+    case = clairvoyant(dataclasses.replace(case, options=options))
+    schedule, _ = start_of(case)
+    assert any("[" in name for name in schedule)
+    assert set(schedule) == set(whole_snapshot(case).node_names)
+    assert offline_best(case, schedule, evaluations=200).outcome.status == "ok"
 
 
 def test_what_is_drawn_cannot_be_known() -> None:

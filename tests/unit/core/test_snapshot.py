@@ -201,6 +201,23 @@ def test_chunks_of_a_map_divide_their_share() -> None:
     assert "m/final" in snapshot.node_names
 
 
+def test_chunks_keep_their_names_when_they_are_ready() -> None:
+    """A plan remembers its nodes by name: a map in one chunk, then one that is cut."""
+    for chunk_s, names in (
+        (100.0, ("m/notes[0:4]",)),
+        (0.0, ("m/notes", "m/notes[1:2]", "m/notes[2:3]", "m/notes[3:4]")),
+    ):
+        hand = ByHand(cluster(devices=1), chunk_s=chunk_s)
+        hand.submit(map_reduce("m"))
+        options = SchedulerOptions(chunk_s=chunk_s)
+        maker = SnapshotBuilder(hand.core.lifecycle, hand.core.fleet, options, 0)
+        waiting = maker.build(1, hand.now_s, whole_frontier=False, lookahead="all").node_names
+        assert waiting[: len(names)] == names
+        hand.finished(hand.one(RunTool))
+        hand.expand()
+        assert hand.snapshot.node_names[: len(names)] == names
+
+
 @pytest.mark.parametrize("shown", ["none", "near", "all"])
 def test_rules_see_the_frontier_alone(shown: Lookahead) -> None:
     """What is ready is priced alike however much is shown behind it."""
