@@ -19,6 +19,7 @@ from fate.bench.suites.record import check_page, record
 from fate.bench.suites.results import ASIDE, Run, Times
 from fate.bench.suites.runner import (
     Jobs,
+    Results,
     Rules,
     earlier_results,
     known_policies,
@@ -82,11 +83,7 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         f"{name}: {len(jobs.problems)} problems x {len(policies)} policies, seeds "
         f"{', '.join(map(str, choice.seeds))} ({options.seeds})"
     )
-    if results.runs:
-        echo(f"{len(results.runs)} of {len(jobs.keys())} runs are there already")
-    if results.aside:
-        others = f"rows of another list, code or settings, set aside in {out / ASIDE}"
-        echo(f"{others}: {results.aside}")
+    _show_earlier(results, len(jobs.keys()), echo)
     processes = options.processes or default_processes()
     runs = run_jobs(
         jobs, results, report, processes=processes, line=partial(_line, titles=suite.titles)
@@ -108,6 +105,14 @@ def run_suite(name: str, out: Path, echo: Echo, options: Options) -> int:
         echo(f"recorded in {options.record}")
     echo(f"took {took}; {out}/report.html, report.md, summary.json, results.jsonl")
     return missed
+
+
+def _show_earlier(results: Results, wanted: int, echo: Echo) -> None:
+    if results.runs:
+        echo(f"{len(results.runs)} of {wanted} runs are there already")
+    if results.aside:
+        others = f"rows of another list, code or settings, set aside in {results.out / ASIDE}"
+        echo(f"{others}: {results.aside}")
 
 
 def _asked(options: Options, choice: Choice) -> str:
