@@ -71,7 +71,11 @@ LOOKS: dict[str, Look] = {
         lead="Windows of a trace: sessions arrive when they did, calls wait as they did.",
         limits=_GPUS
         + " Dependences inside a session are what its texts show, a lower bound of the real ones.",
-        shown=1,
+        shown=2,
+        notes={
+            native.DRAWN: "Policies know the means of answers and of waits.",
+            native.KNOWN: "The same, and policies know every answer and every wait.",
+        },
     ),
     "noise": Look(
         lead="The headline's instances with estimates that are wrong: durations and answers drawn "

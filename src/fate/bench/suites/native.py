@@ -11,7 +11,7 @@ from fate.bench.case import Case
 from fate.bench.suites.given import Given
 from fate.bench.suites.problem import Problem, Spec
 from fate.bench.suites.results import Run
-from fate.bench.suites.suite import Choice, Pool, always
+from fate.bench.suites.suite import Choice, Pool
 from fate.bench.workloads.cases import make_case
 from fate.bench.workloads.draft import models_of
 from fate.bench.workloads.graph_files import graph_workflows, read_graphs
@@ -26,7 +26,7 @@ from fate.domain.errors import FateError
 NATIVE, REUSE, TRACE = "llm-native", "prefix-reuse", "trace"
 _QUICK_NATIVE = ("rag", "mapreduce", "mix-mixed-4", "mix-mild")
 _QUICK_REUSE = ("share-0.0", "share-0.5", "share-0.9")
-#: Groups of `llm-native`.
+#: Groups of `llm-native` and `trace`.
 DRAWN, KNOWN = "all", "known"
 #: With fewer workflows, quantiles of their latencies say nothing.
 _NO_TAIL = 4
@@ -71,14 +71,16 @@ class ReuseSpec(msgspec.Struct, frozen=True, kw_only=True, tag="prefix-reuse"):
 
 
 class TraceSpec(msgspec.Struct, frozen=True, kw_only=True, tag="trace"):
-    """A cell of `TRACE_CELLS` on a file."""
+    """A cell of `TRACE_CELLS` on a file; `known`: policies know every answer and every wait."""
 
     cell: str
     file: Given
+    known: bool = False
 
     def case(self, seed: int, store: Path) -> Case:  # nothing to keep
         """Make the case."""
-        return TRACE_CELLS[self.cell].case(_sessions(self.file), seed)
+        case = TRACE_CELLS[self.cell].case(_sessions(self.file), seed)
+        return foreknown(case) if self.known else case
 
 
 def native_problems(choice: Choice) -> list[Problem]:
@@ -104,7 +106,7 @@ def reuse_problems(choice: Choice) -> list[Problem]:
 
 
 def trace_problems(choice: Choice) -> list[Problem]:
-    """Return windows of a trace.
+    """Return windows of a trace, then these with answers and waits known.
 
     Raises:
         FateError: no file is given, or it is no trace.
@@ -114,7 +116,9 @@ def trace_problems(choice: Choice) -> list[Problem]:
     file = choice.trace
     _sessions(file)
     cells = ("mixed-4",) if choice.quick else tuple(TRACE_CELLS)
-    return _problems(TRACE, {cell: TraceSpec(cell=cell, file=file) for cell in cells}, choice)
+    drawn = {cell: TraceSpec(cell=cell, file=file) for cell in cells}
+    known = {f"known/{cell}": TraceSpec(cell=cell, file=file, known=True) for cell in cells}
+    return _problems(TRACE, drawn | known, choice)
 
 
 def _problems(suite: str, specs: Mapping[str, Spec], choice: Choice) -> list[Problem]:
@@ -125,12 +129,7 @@ def _problems(suite: str, specs: Mapping[str, Spec], choice: Choice) -> list[Pro
     ]
 
 
-def all_pools() -> list[Pool]:
-    """Return one group: everything."""
-    return [Pool("all", always, has_tail)]
-
-
-def native_pools() -> list[Pool]:
+def known_pools() -> list[Pool]:
     """Return the cells with lengths that nobody knows, and those with lengths that are known."""
 
     def pool(name: str, *, known: bool) -> Pool:

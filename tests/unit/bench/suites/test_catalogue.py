@@ -2,10 +2,12 @@
 
 import dataclasses
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.bench.suites.rows import row
 from tests.unit.bench.suites.test_real_dag import instance_folder
 
 from fate.bench.case import Case
@@ -108,6 +110,29 @@ def test_a_trace_is_asked_for() -> None:
     """There is none of ours."""
     with pytest.raises(FateError, match="--trace FILE"):
         suite("trace").problems(Choice(seeds=(0,)))
+
+
+def test_cells_of_a_trace_come_with_waits_known_too(tmp_path: Path) -> None:
+    """The same cases, other estimates; groups tell them apart."""
+    file = tmp_path / "trace.jsonl"
+    names = ("input_length", "output_length", "hash_ids")
+    rows = [
+        {"timestamp": 9_000 * n**2}
+        | dict(zip(names, (1500, 40 * (n + 1), [1, 2, n + 3]), strict=True))
+        for n in range(6)
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = suite("trace").problems(Choice(seeds=(0,), quick=True, trace=given(file)))
+    assert [problem.cell for problem in found] == ["mixed-4", "known/mixed-4"]
+    drawn, known = (problem.case(tmp_path) for problem in found)
+    assert drawn.truth == known.truth
+    assert known.arrivals != drawn.arrivals
+    assert all(known.truth.actual[graph.id] == graph for _, graph in known.arrivals)
+    run = {"known": True}, {"known": False}
+    pools = {pool.name: pool for pool in suite("trace").pools()}
+    rows_of = [row("late-eft", 1.0, settings=settings) for settings in run]
+    assert [pools["known"].within(each) for each in rows_of] == [True, False]
+    assert [pools["all"].within(each) for each in rows_of] == [False, True]
 
 
 def test_unknown_suites_are_refused() -> None:
