@@ -201,10 +201,10 @@ def _bound(value: float) -> str:
 
 
 def _figures(row: Row) -> tuple[str, str, str]:
-    interval = "" if row.low == row.high else f"{_short(row.low)} - {_short(row.high)}"
-    return _short(row.mean), interval, str(row.n)
+    interval = "" if row.low == row.high else f"{short_text(row.low)} - {short_text(row.high)}"
+    return short_text(row.mean), interval, str(row.n)
 
 
-def _short(value: float) -> str:
+def short_text(value: float) -> str:
     """Render a figure with three digits, or all of a large one's."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

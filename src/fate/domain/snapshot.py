@@ -48,7 +48,8 @@ class Snapshot:
         instance: [N] i32 number of the instance the node belongs to (chunks of one map agree).
         workflow: [N] i32 number of the workflow.
         eligible: [N, D] u1 whether the device can ever run the node.
-        released_at_s: [N] f64 expected end of the parents that run now; 0 without any.
+        released_at_s: [N] f64 expected end of the parents that run now and of the tools behind
+            them; 0 without any.
         prompt: [N, L] i32 path nodes of the node's first prompt, root first; -1 behind the last.
         waited_s: [F] f64 seconds since the chunk became ready.
         must_start: [F] u1 the chunk is over its wait bound.
@@ -77,7 +78,7 @@ class Snapshot:
         child_share: [E] f64 weight of the edge: 1 / (the child's unfinished parents, tools seen
             through, x chunks of this node's instance still open); the shares of a child never
             add up to more than 1.
-        child_after_s: [E] f64 seconds of the tools in between.
+        child_after_s: [E] f64 seconds of the tools in between, the longest way through them.
 
     Devices:
         free_at_s: [D, S] f64 when each compute slot is free; <= now_s is idle, inf is no slot.

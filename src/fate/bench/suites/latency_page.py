@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from msgspec import structs
 
 from fate.bench import overhead
-from fate.bench.report import Report, Row, Target
+from fate.bench.report import Report, Row, Target, short_text
 from fate.bench.suites.document import Section
 from fate.bench.suites.plain_page import Plain, write_plain
 from fate.bench.suites.plots import bars
-from fate.bench.suites.tables import Book, Table, short_text, spread_text
+from fate.bench.suites.tables import Book, Table, spread_text
 
 _PLAIN = Plain(
     lead="What scheduling itself costs: how long a decision takes, how late the event loop is "

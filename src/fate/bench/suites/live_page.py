@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from fate.bench.report import Report, Row, Target
+from fate.bench.report import Report, Row, Target, short_text
 from fate.bench.suites.curves import legend
 from fate.bench.suites.document import Section
 from fate.bench.suites.plain_page import Plain, write_plain
 from fate.bench.suites.plots import bars, stacked
-from fate.bench.suites.tables import Book, Table, interval_text, short_text, spread_text
+from fate.bench.suites.tables import Book, Table, interval_text, spread_text
 
 #: The cell that pools the pairs of those in which something can be gained.
 ALL = "all"

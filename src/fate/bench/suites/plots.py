@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import accumulate, groupby
 
-from fate.bench.report import Row
+from fate.bench.report import Row, short_text
 from fate.bench.rivals import PLANNERS
 from fate.bench.suites.axis import tick_text, ticks
 from fate.bench.suites.chosen import REFERENCE
-from fate.bench.suites.tables import Book, Table, interval_text, ratio_text, short_text
+from fate.bench.suites.tables import Book, Table, interval_text, ratio_text
 
 #: Height of a bar's row, and of the numbers below all of them [px].
 _ROW, _FOOT = 26, 18

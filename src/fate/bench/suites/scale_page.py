@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from fate.bench.report import Report, Row, Target
+from fate.bench.report import Report, Row, Target, short_text
 from fate.bench.suites.curves import curves
 from fate.bench.suites.document import Section
 from fate.bench.suites.plain_page import Plain, write_plain
-from fate.bench.suites.tables import Book, Table, short_text
+from fate.bench.suites.tables import Book, Table
 
 _CELL = re.compile(r"(\d+) stages, (\d+) devices")
 _PLAIN = Plain(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from fate.bench.report import Row
+from fate.bench.report import Row, short_text
 from fate.bench.suites.chosen import BEST_BASELINE, BEST_PUBLISHED, REFERENCE
 from fate.bench.suites.results import Times
 
@@ -166,11 +166,6 @@ def _cell(row: Row | None, how: str) -> str:
 def ratio_text(value: float) -> str:
     """Write a ratio with three decimals and no zero before the point."""
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
-
-
-def short_text(value: float) -> str:
-    """Write a figure with three digits, or all of a large one's."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def spread_text(row: Row) -> str:
